@@ -1,0 +1,1 @@
+"""Regatta: a read-optimised, distributed key-value store."""

@@ -1,0 +1,33 @@
+"""Every bound that the daemon keeps, with its unit in its name."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+table_name_bytes_max = 255
+key_bytes_max = 1024
+value_bytes_max = 2 * MIB
+
+request_bytes_max = 4 * MIB  # one gRPC message from a client
+rest_body_bytes_max = 8 * MIB
+json_depth_max = 32  # nested objects and arrays in a REST body
+
+# A page of a range is closed before a pair would take it to this size.
+page_bytes_max = 4 * MIB - KIB
+# A transaction's whole answer; one that needs more is refused and changes nothing.
+txn_answer_bytes_max = 16 * MIB
+
+read_timeout_s = 5.0  # for calls that come without a deadline of their own
+write_timeout_s = 60.0
+scan_idle_s_max = 60.0  # IterateRange without progress
+scan_total_s_max = 600.0  # IterateRange in all
+stop_grace_s = 30.0  # calls in flight at a stop
+
+# What the event loop does at a stretch before it lets others have a turn.
+stretch_pairs_max = 1000
+stretch_bytes_max = 64 * KIB
+
+turn_bytes_max = 64 * MIB  # what a storage thread writes in one transaction
+queue_bytes_max = 128 * MIB  # writes waiting for the log; more are refused
+
+log_entries_kept = 5_000
+log_compaction_entries = 10_000  # entries between compactions
