@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import h2load, packages
+from bench.load import h2load, packages, syncs
 from bench.load.compare import Baseline, check_every_answer, copy_to_baseline, load_daemon
 from regatta.pb.regatta_pb2 import PutRequest
 from tests.cluster.harness import KV, Certificate, Daemon, ServerError
@@ -19,6 +19,17 @@ requests: 14260 total, 14260 started, 14260 done, {succeeded} succeeded, {failed
 status codes: 14260 2xx, 0 3xx, 0 4xx, 0 5xx
 traffic: 2.72MB (2853456) total, 55.98KB (57327) headers (space savings 96.26%), \
 2.60MB (2722896) data
+"""
+
+
+SUMMARY = """
+strace: Process 13140 attached with 8 threads
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.046142          46      1000           fdatasync
+  0.00    0.000000           0         6         1 fsync
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.046142          46      1006         1 total
 """
 
 
@@ -58,3 +69,9 @@ def test_h2load_report_of_a_failed_request_is_refused(report: str) -> None:
 def test_package_check_refuses_any_difference(found: dict[bytes, bytes]) -> None:
     with pytest.raises(packages.DifferenceError):
         packages.expect_equal("scan", found, {b"a": b"1", b"b": b"2"})
+
+
+def test_strace_summary_is_summed() -> None:
+    assert syncs.parse(SUMMARY) == 1006
+    with pytest.raises(ServerError):
+        syncs.parse("strace: attach: Operation not permitted")
