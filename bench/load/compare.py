@@ -9,6 +9,7 @@ hits both. The servers have one core with all their threads, h2load has another.
 
 import argparse
 import asyncio
+import functools
 import os
 import platform
 import statistics
@@ -107,8 +108,8 @@ async def check_every_answer(daemon: Server, other: Server, pair_count: int) -> 
     async def check(number: int) -> None:
         request = range_request(key_of(number), linearizable=False)
         left, right = await asyncio.gather(
-            calls[number % CHANNEL_COUNT](request),
-            calls[CHANNEL_COUNT + number % CHANNEL_COUNT](request),
+            calls[number % CHANNEL_COUNT](request, timeout=CALL_TIMEOUT_S),
+            calls[CHANNEL_COUNT + number % CHANNEL_COUNT](request, timeout=CALL_TIMEOUT_S),
         )
         if left != right:
             raise ServerError(f"{key_of(number)!r}: {left!r} is not {right!r}")
@@ -126,14 +127,15 @@ def measure_reads(server: Server, load: Load, shape: Shape, seconds: int) -> Mea
     """Run one timed round of reads; raise ServerError if answers had the wrong size or bytes."""
     message = load.body_path.read_bytes()[5:]
     with server.channel() as channel:
-        probe: Any = channel.unary_unary("/regatta.v1.KV/Range")
-        answer = probe(message)
+        call: Any = channel.unary_unary("/regatta.v1.KV/Range")
+        probe = functools.partial(call, message, timeout=CALL_TIMEOUT_S)
+        answer: bytes = probe()
         answer_bytes = 5 + len(answer)
 
         def check() -> None:
             # An error has no body, so the sum of all bodies tells whether there was one.
             outcome = h2load.run_counted(server, load, shape, PROBE_COUNT, LOAD_CPU)
-            if outcome.data_bytes != PROBE_COUNT * answer_bytes or probe(message) != answer:
+            if outcome.data_bytes != PROBE_COUNT * answer_bytes or probe() != answer:
                 raise ServerError(f"wrong answers under load: {outcome}, expected {answer!r}")
 
         check()
@@ -149,9 +151,9 @@ def measure_writes(server: Server, load: Load, shape: Shape, seconds: int) -> Me
     put = PutRequest.FromString(load.body_path.read_bytes()[5:])
     with server.channel() as channel:
         call = KV(channel).put
-        revision_before = call(put).header.revision
+        revision_before = call(put, timeout=CALL_TIMEOUT_S).header.revision
         measurement = h2load.run_timed(server, load, shape, seconds, LOAD_CPU)
-        revisions = call(put).header.revision - revision_before - 1
+        revisions = call(put, timeout=CALL_TIMEOUT_S).header.revision - revision_before - 1
     if revisions < measurement.outcome.request_count:
         raise ServerError(f"{measurement.outcome} made {revisions} revisions")
     return measurement

@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 
 from bench.load import h2load
+from bench.load.client import CALL_TIMEOUT_S
 from bench.load.h2load import Load, Shape
 from regatta.pb.regatta_pb2 import PutRequest
 from tests.cluster.harness import KV, Certificate, Daemon, ServerError
@@ -42,9 +43,9 @@ def count_syncs(daemon: Daemon, load: Load, shape: Shape, put_count: int) -> int
         time.sleep(ATTACH_S)
         with daemon.channel() as channel:
             call = KV(channel).put
-            revision_before = call(put).header.revision
+            revision_before = call(put, timeout=CALL_TIMEOUT_S).header.revision
             h2load.run_counted(daemon, load, shape, put_count - 2, LOAD_CPU)
-            revisions = call(put).header.revision - revision_before + 1
+            revisions = call(put, timeout=CALL_TIMEOUT_S).header.revision - revision_before + 1
     finally:
         strace.send_signal(signal.SIGINT)
         _, report = strace.communicate(timeout=30)

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import grpc
+import lmdb
 import pytest
 
 from regatta.pb.mvcc_pb2 import Compare, RequestOp
@@ -167,6 +168,18 @@ def verify_environment(folder: Path) -> None:
     verifier = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert verifier.returncode == 0, f"{folder}:\n{verifier.stdout}{verifier.stderr}"
     assert "verify: OK" in verifier.stdout
+
+
+def test_verifier_finds_a_damaged_page(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        for number in range(1000):
+            transaction.put(b"key-%d" % number, b"value")
+    verify_environment(tmp_path)
+    with (tmp_path / "data.mdb").open("r+b") as file:
+        file.seek(4 * 4096 + 8)
+        file.write(b"\xff" * 64)
+    with pytest.raises(AssertionError):
+        verify_environment(tmp_path)
 
 
 @pytest.mark.timeout(60 + 20 * ROUND_COUNT)
