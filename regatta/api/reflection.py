@@ -42,7 +42,8 @@ def _v1_file() -> FileDescriptor:
     file.ClearField("options")
     for message in _with_nested(file.message_type):
         for field in message.field:
-            field.type_name = field.type_name.replace(f".{ALPHA}.", f".{V1}.")
+            if field.HasField("type_name"):
+                field.type_name = field.type_name.replace(f".{ALPHA}.", f".{V1}.")
     for method in file.service[0].method:
         method.input_type = method.input_type.replace(f".{ALPHA}.", f".{V1}.")
         method.output_type = method.output_type.replace(f".{ALPHA}.", f".{V1}.")

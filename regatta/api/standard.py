@@ -16,6 +16,6 @@ def with_standard_services(
         # Imported only when asked for: it takes time at the start of the node.
         from regatta.api.reflection import reflection_services
 
-        served += reflection_services(service.descriptor for service in served)
+        served += reflection_services([service.descriptor for service in served])
     health.add_services(service.descriptor.full_name for service in served)
     return served, health
