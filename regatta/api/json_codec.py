@@ -79,11 +79,10 @@ def _refuse_constant(name: str) -> None:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(limits.json_depth_max + 1):
+    for _ in range(limits.json_depth_max):
         level = [child for node in level for child in _children(node)]
-        if not level:
-            return
-    raise _too_deep()
+    if any(isinstance(node, dict | list) for node in level):
+        raise _too_deep()
 
 
 def _children(node: Any) -> Any:
