@@ -16,6 +16,8 @@ cdef struct Reply:              # one unary answer; the session owns the memory
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil
 
 cdef class CallSink:
+    # Asked when a call's headers are in: may on_call take calls of this path?
+    cdef bint wants(self, const char *path, size_t path_size) noexcept nogil
     # Called for each complete unary gRPC call with an uncompressed message, before any Python
     # object is made for it. *path* and *message* are borrowed for the length of the call.
     cdef int on_call(self, const char *path, size_t path_size,

@@ -1,0 +1,47 @@
+"""The one owner of LMDB: environments, transactions, cursors, and what their syncs did.
+
+LMDB is linked into this module alone; others reach it through the functions below, which take
+and return what lmdb.h says of the functions they are named after.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint64_t
+
+from regatta.store._lmdb_h cimport MDB_cursor
+from regatta.store._lmdb_h cimport MDB_cursor_op
+from regatta.store._lmdb_h cimport MDB_dbi
+from regatta.store._lmdb_h cimport MDB_env
+from regatta.store._lmdb_h cimport MDB_txn
+from regatta.store._lmdb_h cimport MDB_val
+
+cdef class Environment:
+    cdef MDB_env *env           # NULL once closed
+    cdef MDB_dbi data           # the big database: pairs, or log entries
+    cdef MDB_dbi meta           # the small one beside it
+    cdef readonly str path      # of the directory
+
+    # After a commit or sync has failed with *code*: may the same turn be tried again? A failed
+    # sync, or a failed write of the meta page, is final (the kernel may have dropped the pages).
+    cdef bint may_retry(self, int code) noexcept nogil
+
+cdef struct SyncStats:          # of the whole process, since it began
+    uint64_t count              # syncs that succeeded
+    uint64_t total_ns           # time spent in them
+    int failure                 # errno of the first one that failed, 0 if none has
+
+cdef SyncStats sync_stats() noexcept nogil
+
+cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil
+cdef int txn_commit(MDB_txn *txn) noexcept nogil
+cdef void txn_abort(MDB_txn *txn) noexcept nogil
+cdef void txn_reset(MDB_txn *txn) noexcept nogil
+cdef int txn_renew(MDB_txn *txn) noexcept nogil
+cdef size_t txn_id(MDB_txn *txn) noexcept nogil
+cdef int env_sync(MDB_env *env) noexcept nogil
+cdef int get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) noexcept nogil
+cdef int put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned int flags) noexcept nogil
+cdef int delete(MDB_txn *txn, MDB_dbi dbi, MDB_val *key) noexcept nogil
+cdef int cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor) noexcept nogil
+cdef void cursor_close(MDB_cursor *cursor) noexcept nogil
+cdef int cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op) noexcept nogil
+cdef int cursor_delete(MDB_cursor *cursor) noexcept nogil
+cdef const char *error_text(int code) noexcept nogil

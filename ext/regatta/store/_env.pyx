@@ -1,0 +1,297 @@
+import os
+from pathlib import Path
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport EIO
+from libc.errno cimport ENOMEM
+from libc.errno cimport ENOSPC
+from libc.errno cimport EDQUOT
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC
+from posix.time cimport clock_gettime
+from posix.time cimport timespec
+from posix.unistd cimport fdatasync
+
+from regatta.store._lmdb_h cimport *
+
+from regatta.errors import StartError
+
+cdef extern from *:
+    """
+    /* LMDB's own flag for an environment that may no longer be written. */
+    #define REGATTA_FATAL_ERROR 0x80000000U
+    """
+    unsigned int REGATTA_FATAL_ERROR
+    uint64_t __sync_fetch_and_add(uint64_t *counter, uint64_t value) nogil
+    bint __sync_bool_compare_and_swap(int *cell, int old, int new) nogil
+
+cdef enum:
+    READERS_MAX = 4096
+    MAP_BYTES_MIN_SHIFT = 30
+
+MAP_BYTES = 1 << 40             # address space, not disk
+
+cdef SyncStats stats            # written by the storage threads, with atomic operations
+
+
+cdef int64_t now_ns() noexcept nogil:
+    cdef timespec at
+    clock_gettime(CLOCK_MONOTONIC, &at)
+    return <int64_t>at.tv_sec * 1_000_000_000 + at.tv_nsec
+
+
+cdef public int regatta_fdatasync(int fd) noexcept nogil:
+    """What LMDB calls to sync; it remembers a failure, which LMDB's commit doesn't tell apart."""
+    cdef int64_t start = now_ns()
+    cdef int code = fdatasync(fd)
+    if code != 0:
+        __sync_bool_compare_and_swap(&stats.failure, 0, errno)
+        return code
+    __sync_fetch_and_add(&stats.count, 1)
+    __sync_fetch_and_add(&stats.total_ns, <uint64_t>(now_ns() - start))
+    return 0
+
+
+cdef SyncStats sync_stats() noexcept nogil:
+    return stats
+
+
+def sync_counts():
+    """Return (syncs done, nanoseconds spent in them) of this process's environments."""
+    return stats.count, stats.total_ns
+
+
+cdef class Environment:
+    """An LMDB environment with two databases, ``data`` and ``meta``.
+
+    *sync_meta* False commits without waiting for the meta page: after a power cut the
+    environment is whole but may be one transaction behind.
+    Raises StartError if the environment can't be opened or is damaged.
+    """
+
+    def __cinit__(self):
+        self.env = NULL
+
+    def __init__(self, path, *, bint sync_meta=True):
+        cdef unsigned int flags = MDB_NOTLS | MDB_NORDAHEAD
+        self.path = os.fspath(path)
+        if not sync_meta:
+            flags |= MDB_NOMETASYNC
+        made = not os.path.exists(os.path.join(self.path, "data.mdb"))
+        self._open(flags)
+        try:
+            self._open_databases()
+            self._check_length()
+        except BaseException:
+            self.close()
+            raise
+        if made:
+            sync_directory(self.path)
+
+    def __dealloc__(self):
+        if self.env != NULL:
+            mdb_env_close(self.env)
+
+    def close(self):
+        """Close the environment; transactions must have ended."""
+        if self.env != NULL:
+            mdb_env_close(self.env)
+            self.env = NULL
+
+    def _open(self, unsigned int flags):
+        cdef int code
+        cdef int dead
+        cdef size_t map_bytes = MAP_BYTES
+        while True:
+            self._check(mdb_env_create(&self.env))
+            self._check(mdb_env_set_maxdbs(self.env, 2))
+            self._check(mdb_env_set_maxreaders(self.env, READERS_MAX))
+            self._check(mdb_env_set_mapsize(self.env, map_bytes))
+            code = mdb_env_open(self.env, os.fsencode(self.path), flags, 0o600)
+            if code == 0:
+                break
+            mdb_env_close(self.env)
+            self.env = NULL
+            # A machine may grant less address space than we ask for.
+            if code != ENOMEM or map_bytes >> MAP_BYTES_MIN_SHIFT <= 1:
+                self._check(code)
+            map_bytes >>= 1
+        mdb_reader_check(self.env, &dead)
+
+    def _open_databases(self):
+        cdef MDB_txn *txn = NULL
+        self._check(mdb_txn_begin(self.env, NULL, 0, &txn))
+        cdef int code = mdb_dbi_open(txn, b"data", MDB_CREATE, &self.data)
+        if code == 0:
+            code = mdb_dbi_open(txn, b"meta", MDB_CREATE, &self.meta)
+        if code != 0:
+            mdb_txn_abort(txn)
+            self._check(code)
+        self._check(mdb_txn_commit(txn))
+
+    def _check(self, int code):
+        if code == 0:
+            return
+        if code in (MDB_INVALID, MDB_VERSION_MISMATCH):
+            remedy = "restore the directory from a copy, or give an empty one"
+        else:
+            remedy = "check that the directory is there, writable and not full"
+        raise StartError(f"can't open {self.path}: {mdb_strerror(code).decode()}", remedy)
+
+    def _check_length(self):
+        """Refuse a file that was cut short: LMDB would run into the missing pages much later.
+
+        Pages at the end that were allocated and freed again in one transaction were never
+        written, so the ones on the free list may be missing.
+        """
+        cdef MDB_envinfo info
+        cdef MDB_stat stat
+        mdb_env_info(self.env, &info)
+        mdb_env_stat(self.env, &stat)
+        cdef size_t pages_used = info.me_last_pgno + 1
+        cdef size_t pages_there = os.path.getsize(os.path.join(self.path, "data.mdb")) // stat.ms_psize
+        if pages_there >= pages_used:
+            return
+        missing = set(range(pages_there, pages_used)) - self._free_pages(pages_there)
+        if missing:
+            raise StartError(
+                f"{self.path}/data.mdb is {len(missing)} pages shorter than its contents",
+                "restore the directory from a copy, or give an empty one",
+            )
+
+    def _free_pages(self, size_t least):
+        """Return the numbers of all free pages from *least* on."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, value
+        cdef size_t i, page, count
+        found = set()
+        self._check(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn))
+        try:
+            # Database 0 is LMDB's free list: transaction id -> count, then page numbers.
+            self._check(mdb_cursor_open(txn, 0, &cursor))
+            while mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0:
+                memcpy(&count, value.mv_data, sizeof(size_t))
+                for i in range(1, min(count + 1, value.mv_size // sizeof(size_t))):
+                    memcpy(&page, <char *>value.mv_data + i * sizeof(size_t), sizeof(size_t))
+                    if page >= least:
+                        found.add(page)
+            mdb_cursor_close(cursor)
+        finally:
+            mdb_txn_abort(txn)
+        return found
+
+    cdef bint may_retry(self, int code) noexcept nogil:
+        cdef unsigned int flags = 0
+        mdb_env_get_flags(self.env, &flags)
+        if stats.failure != 0 or flags & REGATTA_FATAL_ERROR:
+            return False
+        # A short write on a full disk comes back as EIO.
+        return code == ENOSPC or code == EDQUOT or code == EIO or code == MDB_MAP_FULL
+
+    def read_meta(self, bytes key not None):
+        """Return the bytes stored under *key* in ``meta``, or None."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_val wanted, value
+        wanted.mv_data, wanted.mv_size = <char *>key, len(key)
+        self._check(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn))
+        cdef int code = mdb_get(txn, self.meta, &wanted, &value)
+        found = None
+        if code == 0:
+            found = PyBytes_FromStringAndSize(<char *>value.mv_data, value.mv_size)
+        mdb_txn_abort(txn)
+        if code != MDB_NOTFOUND:
+            self._check(code)
+        return found
+
+    def write_meta(self, dict pairs not None):
+        """Store every pair of *pairs* in ``meta`` in one transaction, synced."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_val name, content
+        cdef int code = 0
+        cdef bytes key, value
+        self._check(mdb_txn_begin(self.env, NULL, 0, &txn))
+        for key, value in pairs.items():
+            name.mv_data, name.mv_size = <char *>key, len(key)
+            content.mv_data, content.mv_size = <char *>value, len(value)
+            code = mdb_put(txn, self.meta, &name, &content, 0)
+            if code != 0:
+                mdb_txn_abort(txn)
+                self._check(code)
+        self._check(mdb_txn_commit(txn))
+        self._check(mdb_env_sync(self.env, 1))
+
+    def page_counts(self):
+        """Return (bytes a page, pages in the file, readers at most so far)."""
+        cdef MDB_envinfo info
+        cdef MDB_stat stat
+        mdb_env_info(self.env, &info)
+        mdb_env_stat(self.env, &stat)
+        return stat.ms_psize, info.me_last_pgno + 1, info.me_numreaders
+
+
+def sync_directory(path):
+    """Sync a directory itself, so that files made in it survive a power cut; LMDB doesn't."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path):
+    """Make *path* with its parents, each synced into its own parent."""
+    path = Path(path).absolute()
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(path.parent)
+
+
+cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil:
+    return mdb_txn_begin(env, parent, flags, txn)
+
+cdef int txn_commit(MDB_txn *txn) noexcept nogil:
+    return mdb_txn_commit(txn)
+
+cdef void txn_abort(MDB_txn *txn) noexcept nogil:
+    mdb_txn_abort(txn)
+
+cdef void txn_reset(MDB_txn *txn) noexcept nogil:
+    mdb_txn_reset(txn)
+
+cdef int txn_renew(MDB_txn *txn) noexcept nogil:
+    return mdb_txn_renew(txn)
+
+cdef size_t txn_id(MDB_txn *txn) noexcept nogil:
+    return mdb_txn_id(txn)
+
+cdef int env_sync(MDB_env *env) noexcept nogil:
+    return mdb_env_sync(env, 1)
+
+cdef int get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) noexcept nogil:
+    return mdb_get(txn, dbi, key, value)
+
+cdef int put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned int flags) noexcept nogil:
+    return mdb_put(txn, dbi, key, value, flags)
+
+cdef int delete(MDB_txn *txn, MDB_dbi dbi, MDB_val *key) noexcept nogil:
+    return mdb_del(txn, dbi, key, NULL)
+
+cdef int cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor) noexcept nogil:
+    return mdb_cursor_open(txn, dbi, cursor)
+
+cdef void cursor_close(MDB_cursor *cursor) noexcept nogil:
+    mdb_cursor_close(cursor)
+
+cdef int cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op) noexcept nogil:
+    return mdb_cursor_get(cursor, key, value, op)
+
+cdef int cursor_delete(MDB_cursor *cursor) noexcept nogil:
+    return mdb_cursor_del(cursor, 0)
+
+cdef const char *error_text(int code) noexcept nogil:
+    return mdb_strerror(code)
