@@ -3,6 +3,10 @@
 import asyncio
 from typing import ClassVar
 
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+
 from regatta import limits
 from regatta.api.service import Policy
 from regatta.errors import NotFound
@@ -84,3 +88,53 @@ class Upkeep:
 
 
 HEADER = regatta_pb2.ResponseHeader(shard_id=10001, replica_id=1, raft_term=2, raft_leader_id=1)
+
+
+def _kinds_file() -> FileDescriptorProto:
+    file = FileDescriptorProto(name="tests/kinds.proto", package="tests", syntax="proto3")
+    file.message_type.add(name="Data").field.add(name="data", number=1, type=12, label=1)
+    service = file.service.add(name="Kinds")
+    for name, requests, answers in (
+        ("Unary", False, False),
+        ("ServerStream", False, True),
+        ("ClientStream", True, False),
+        ("BothStream", True, True),
+    ):
+        service.method.add(
+            name=name,
+            input_type=".tests.Data",
+            output_type=".tests.Data",
+            client_streaming=requests,
+            server_streaming=answers,
+        )
+    return file
+
+
+POOL = DescriptorPool()
+POOL.Add(_kinds_file())
+Data = GetMessageClass(POOL.FindMessageTypeByName("tests.Data"))
+
+
+class Kinds:
+    """All four kinds of method, with handlers that a test replaces."""
+
+    descriptor = POOL.FindServiceByName("tests.Kinds")
+
+    def __init__(self, **policies: Policy) -> None:
+        names = [method.name for method in self.descriptor.methods]
+        self.policies = {name: policies.get(name, Policy(5)) for name in names}
+
+    async def unary(self, request, context):
+        return request
+
+    async def server_stream(self, request, context):
+        for number in range(request.data[0]):
+            yield Data(data=bytes([number]))
+
+    async def client_stream(self, requests, context):
+        return Data(data=b"".join([request.data async for request in requests]))
+
+    async def both_stream(self, requests, context):
+        async for request in requests:
+            yield request
+        yield Data(data=b"end")
