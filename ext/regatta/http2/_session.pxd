@@ -1,5 +1,9 @@
-"""The contract between an HTTP/2 session and what answers calls natively."""
+"""The contract between an HTTP/2 session, what answers calls natively, and what owns the socket."""
 from libc.stdint cimport uint8_t
+
+from regatta.http2._link cimport Link
+from regatta.http2._nghttp2_h cimport nghttp2_frame, nghttp2_nv, nghttp2_session
+from regatta.http2._stream cimport Stream
 
 cdef enum:
     DECLINED = 0                # not ours: the call goes to the Python router
@@ -16,7 +20,8 @@ cdef struct Reply:              # one unary answer; the session owns the memory
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil
 
 cdef class CallSink:
-    # Asked when a call's headers are in: may on_call take calls of this path?
+    # Asked when a gRPC call's headers are in: may on_call take calls of this path? Only those are
+    # held back until their message is complete; all others go to the Python router at once.
     cdef bint wants(self, const char *path, size_t path_size) noexcept nogil
     # Called for each complete unary gRPC call with an uncompressed message, before any Python
     # object is made for it. *path* and *message* are borrowed for the length of the call.
@@ -24,3 +29,91 @@ cdef class CallSink:
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil
     # Called once after each batch of received bytes in which on_call was called.
     cdef int on_batch_end(self) except -1 nogil
+
+cdef class Call:
+    cdef Session session
+    cdef Stream *stream         # NULL once the stream is gone
+    cdef bint ended_before, failed_before
+    cdef readonly bytes path, method
+    cdef readonly bint is_grpc
+    cdef readonly list headers
+    cdef readonly object timeout_ns
+    cdef public object listener
+
+    cdef int begin(self, const nghttp2_nv *headers, size_t count) except -1
+    cdef void detach(self) noexcept
+
+cdef class Session:
+    cdef nghttp2_session *h2    # NULL after close()
+    cdef CallSink sink
+    cdef object on_call, on_output
+    # Heads of the lists that the streams' links of the same names are in.
+    cdef Link live, attention, deferred, waiting
+    cdef size_t outstanding_bytes       # of answers: built, and not yet handed out by output()
+    cdef size_t budget_bytes            # left for requests that are larger than a stream's window
+    cdef size_t output_bytes_max        # of the output() that is running
+    cdef bint output_due                # output() may have something
+    cdef bint output_full               # the output() that is running has reached its limit
+    cdef bint notified                  # on_output was called, output() was not yet
+    cdef bint entered                   # receive() or output() is running
+    cdef bint sink_asked                # since the last on_batch_end
+    cdef bint cap_felt                  # a call may wait for the outstanding bytes to fall
+    cdef bint draining, dead
+    cdef readonly Py_ssize_t call_count
+
+    # Take in received bytes; output may become due.
+    cdef int feed(self, const uint8_t *data, Py_ssize_t size) except -1
+    cpdef bytes output(self, size_t bytes_max)
+    cdef bint is_reading_paused(self) noexcept
+    cdef bint is_finished(self) noexcept
+
+    # What libnghttp2 calls, by way of the functions below the class.
+    cdef int headers_begun(self, int stream_id) noexcept nogil
+    cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
+                             const uint8_t *value, size_t value_size) noexcept nogil
+    cdef int data_received(self, Stream *stream, bint last, const uint8_t *data,
+                           size_t size) noexcept nogil
+    cdef int frame_received(self, const nghttp2_frame *frame) noexcept nogil
+    cdef int data_sent(self, Stream *stream, const uint8_t *frame_header,
+                       size_t size) noexcept nogil
+    cdef int frame_sent(self, const nghttp2_frame *frame) noexcept nogil
+    cdef int stream_closed(self, Stream *stream, bint failed) noexcept nogil
+
+    # A request on its way in.
+    cdef int request_begun(self, Stream *stream) noexcept nogil
+    cdef int grpc_begun(self, Stream *stream) noexcept nogil
+    cdef int messages_received(self, Stream *stream) noexcept nogil
+    cdef int request_ended(self, Stream *stream) noexcept nogil
+    cdef int leave_to_python(self, Stream *stream) noexcept nogil
+    cdef int admit(self, Stream *stream) noexcept nogil
+    cdef int serve(self, Stream *stream) noexcept nogil
+    cdef int ask_sink(self, Stream *stream, const uint8_t *message, size_t size,
+                      Reply *reply) noexcept nogil
+    cdef void notify(self, Stream *stream) noexcept nogil
+
+    # Inbound flow control.
+    cdef void regulate(self, Stream *stream) noexcept nogil
+    cdef size_t opened_bytes(self, Stream *stream) noexcept nogil
+    cdef void open_window(self, Stream *stream, size_t increase) noexcept nogil
+    cdef void reserve(self, Stream *stream, size_t size) noexcept nogil
+    cdef void grant_waiting(self) noexcept nogil
+
+    # Answers.
+    cdef int refuse(self, Stream *stream, int http_status, int code,
+                    const char *text) noexcept nogil
+    cdef int finish_grpc(self, Stream *stream, int http_status) noexcept nogil
+    cdef int refuse_scan(self, Stream *stream, int scan) noexcept nogil
+    cdef int refuse_plain(self, Stream *stream, int http_status, const char *text) noexcept nogil
+    cdef void abandon_request(self, Stream *stream) noexcept nogil
+    cdef int submit(self, Stream *stream, const nghttp2_nv *headers, size_t count,
+                    bint with_data) noexcept nogil
+    cdef int resume(self, Stream *stream) noexcept nogil
+
+    # Between batches.
+    cdef int pump(self, size_t bytes_max) noexcept
+    cdef int relieve(self) noexcept
+    cdef int end_batch(self) noexcept nogil
+    cdef int dispatch(self) except -1
+    cdef int show(self, Stream *stream) except -1
+    cdef int run(self, Call call, object callback, tuple arguments) except -1
+    cdef int wake(self) except -1

@@ -1,0 +1,987 @@
+"""One HTTP/2 connection, server side, around libnghttp2: bytes in, calls and bytes out.
+
+There is no socket and no clock here. A unary gRPC call whose path the CallSink wants is answered
+inside libnghttp2's callbacks without a Python object; every other call becomes a Call, handed
+to on_call after the batch of bytes that brought it. Everything runs under the GIL, on the thread
+that owns the session; `nogil` below only proves that no Python object is touched.
+"""
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport realloc
+from libc.string cimport memcmp, strlen
+
+import logging
+
+from regatta.errors import Code
+from regatta.limits import MIB, request_bytes_max, rest_body_bytes_max
+
+from regatta.http2._buffer cimport (
+    Buffer, Span, buffer_append, buffer_free, buffer_recycle, buffer_reserve,
+    pairs_append, pairs_next,
+)
+from regatta.http2._grpc cimport (
+    BAD_TIMEOUT, CONTENT_PLAIN, CONTENT_UNSUPPORTED, NO_TIMEOUT,
+    content_kind, encode_message, parse_timeout,
+)
+from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
+from regatta.http2._nghttp2_h cimport *
+from regatta.http2._stream cimport (
+    PREFIX_BYTES, SCAN_COMPRESSED, SCAN_FINE, SCAN_TOO_LARGE, Stream, stream_answer, stream_free,
+    stream_new, stream_prefix, stream_receive, stream_scan, stream_take, stream_text, stream_trim,
+)
+
+cdef enum:
+    STREAMS_MAX = 1000
+    WINDOW_BYTES = 65535                        # what a stream may send unasked
+    CONNECTION_WINDOW_BYTES = 16 << 20
+    BUDGET_BYTES = 64 << 20                     # for requests larger than WINDOW_BYTES together
+    OUTSTANDING_BYTES_MAX = 8 << 20             # of answers; more calls wait above it
+    HEADER_LIST_BYTES_MAX = 65536
+    HEADER_OVERHEAD_BYTES = 32                  # of each header, RFC 9113, 6.5.2
+    RESETS_BURST = 20_000                       # honest clients cancel thousands of calls
+    RESETS_PER_S = 1_000
+    ANSWER_HEADERS_MAX = 64
+
+cdef enum:
+    SINK_FAILED = 0                             # what ask_sink returns
+    SINK_DECLINED = 1 + DECLINED
+    SINK_TAKEN = 1 + TAKEN
+
+logger = logging.getLogger("server")
+
+cdef size_t message_bytes_max = request_bytes_max
+cdef size_t body_bytes_max = rest_body_bytes_max
+cdef int INTERNAL = Code.INTERNAL
+cdef int INVALID_ARGUMENT = Code.INVALID_ARGUMENT
+cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
+cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
+
+# What the output() that is running has collected; shared, since it is empty between calls.
+cdef Buffer collected
+
+cdef nghttp2_nv[2] ANSWER_BEGIN
+cdef nghttp2_nv[1] TRAILERS_OK
+cdef nghttp2_session_callbacks *CALLBACKS
+cdef nghttp2_option *OPTIONS
+
+
+cdef void set_header(nghttp2_nv *header, const char *name, const void *value, size_t value_size,
+                     bint value_is_static) noexcept nogil:
+    """Fill in a header. *name* must be static."""
+    header.name = <uint8_t *>name
+    header.namelen = strlen(name)
+    header.value = <uint8_t *>value
+    header.valuelen = value_size
+    header.flags = <uint8_t>NGHTTP2_NV_FLAG_NO_COPY_NAME
+    if value_is_static:
+        header.flags |= <uint8_t>NGHTTP2_NV_FLAG_NO_COPY_VALUE
+
+
+cdef size_t set_headers(nghttp2_nv *headers, const Buffer *pairs) noexcept nogil:
+    """Fill in headers from pairs, at most ANSWER_HEADERS_MAX. Returns their number."""
+    cdef size_t offset = 0, count = 0
+    cdef Span name, value
+    while offset < pairs.size and count < ANSWER_HEADERS_MAX:
+        offset = pairs_next(pairs, offset, &name, &value)
+        headers[count].name = pairs.data + name.offset
+        headers[count].namelen = name.size
+        headers[count].value = pairs.data + value.offset
+        headers[count].valuelen = value.size
+        headers[count].flags = <uint8_t>NGHTTP2_NV_FLAG_NONE
+        count += 1
+    return count
+
+
+cdef int add_pairs(Buffer *pairs, object headers) except -1:
+    """Append (name, value) tuples of bytes."""
+    cdef bytes name, value
+    if len(headers) > ANSWER_HEADERS_MAX - 4:
+        raise ValueError(f"more than {ANSWER_HEADERS_MAX - 4} headers")
+    for name, value in headers:
+        if pairs_append(pairs, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                        PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) < 0:
+            raise MemoryError
+    return 0
+
+
+cdef int add_status(Buffer *pairs, int code, const char *text, size_t size) noexcept nogil:
+    """Append grpc-status and, if there is a text, grpc-message. Returns -1 for no memory."""
+    cdef Buffer encoded = [NULL, 0, 0]
+    cdef char[16] digits
+    cdef int digits_size = snprintf(digits, sizeof(digits), "%d", code)
+    cdef int failed = pairs_append(pairs, b"grpc-status", 11, digits, digits_size)
+    if size > 0:
+        failed |= encode_message(&encoded, text, size)
+        failed |= pairs_append(pairs, b"grpc-message", 12, encoded.data, encoded.size)
+        buffer_free(&encoded)
+    return failed
+
+
+cdef bint equals(const Stream *stream, Span span, const char *text) noexcept nogil:
+    return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
+
+
+cdef size_t content_length(const Stream *stream) noexcept nogil:
+    """The body's length as announced, saturated just over the limit; 0 if it was not."""
+    cdef const uint8_t *digits = stream_text(stream, stream.content_length)
+    cdef size_t length = 0, index
+    for index in range(stream.content_length.size):
+        # libnghttp2 lets nothing but digits through.
+        length = min(length * 10 + (digits[index] - c"0"), body_bytes_max + 1)
+    return length
+
+
+cdef size_t wanted_bytes(const Stream *stream, size_t held) noexcept nogil:
+    """How much of its request the stream should be able to hold, all in all."""
+    cdef size_t wanted = WINDOW_BYTES
+    if stream.grpc:
+        # A large message gets its place when those before it have been taken.
+        if stream.taken == stream.scanned:
+            wanted = stream.partial_bytes
+    elif stream.content_length.size:
+        wanted = content_length(stream)
+    elif held >= WINDOW_BYTES // 2:
+        # No length was announced. Asking for the limit at once, and one more byte to notice an
+        # excess by, keeps bodies that grow side by side from waiting for each other for ever.
+        wanted = body_bytes_max + 1
+    return max(wanted, <size_t>WINDOW_BYTES)
+
+
+cdef bint lacks_window(const Stream *stream, size_t opened) noexcept nogil:
+    """Say whether the message that is arriving can't be completed in the open window."""
+    cdef size_t partial = max(stream.partial_bytes, <size_t>PREFIX_BYTES)
+    return stream.grpc and stream.scanned + partial > stream.body.size + opened
+
+
+cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil:
+    # The message's prefix lies in front of data, so that both go out in one piece.
+    cdef uint8_t *start = NULL if reply.data == NULL else reply.data - PREFIX_BYTES
+    cdef size_t grown = max(reply.capacity * 2, capacity)
+    if capacity <= reply.capacity and start != NULL:
+        return 0
+    start = <uint8_t *>realloc(start, PREFIX_BYTES + grown)
+    if start == NULL:
+        return -1
+    reply.data = start + PREFIX_BYTES
+    reply.capacity = grown
+    return 0
+
+
+cdef class CallSink:
+    """Answers calls natively; see _session.pxd. This one declines all."""
+
+    cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
+        return False
+
+    cdef int on_call(self, const char *path, size_t path_size,
+                     const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
+        return DECLINED
+
+    cdef int on_batch_end(self) except -1 nogil:
+        return 0
+
+
+@cython.final
+cdef class Call:
+    """One stream that Python answers. See the stub for what each member means."""
+
+    @property
+    def ended(self):
+        return self.ended_before if self.stream == NULL else self.stream.ended
+
+    @property
+    def cancelled(self):
+        return self.failed_before if self.stream == NULL else self.stream.refused
+
+    @property
+    def writable(self):
+        cdef Stream *stream = self.stream
+        if stream == NULL or stream.sent < stream.answer.size:
+            return False
+        if self.session.outstanding_bytes < OUTSTANDING_BYTES_MAX:
+            return True
+        self.session.cap_felt = True
+        return False
+
+    def next_message(self):
+        cdef const uint8_t *message
+        cdef size_t size
+        cdef bytes taken
+        if self.stream == NULL or not stream_take(self.stream, &message, &size):
+            return None
+        taken = PyBytes_FromStringAndSize(<const char *>message, size)
+        stream_trim(self.stream)
+        self.session.regulate(self.stream)
+        self.session.wake()
+        return taken
+
+    def take_body(self):
+        cdef Stream *stream = self.stream
+        cdef bytes taken
+        if stream == NULL or stream.body.size == 0:
+            return b""
+        taken = PyBytes_FromStringAndSize(<const char *>stream.body.data, stream.body.size)
+        buffer_recycle(&stream.body)
+        self.session.regulate(stream)
+        self.session.wake()
+        return taken
+
+    def send_message(self, bytes message not None):
+        cdef Stream *stream = self.stream
+        cdef size_t size = PyBytes_GET_SIZE(message)
+        if stream == NULL or stream.finished:
+            return
+        if stream_answer(stream, PyBytes_AS_STRING(message), size) < 0:
+            raise MemoryError
+        self.session.outstanding_bytes += PREFIX_BYTES + size
+        self.begin(ANSWER_BEGIN, 2)
+        self.session.wake()
+
+    def finish(self, int code=0, str message not None="", object trailers=()):
+        cdef Stream *stream = self.stream
+        cdef bytes text
+        if stream == NULL or stream.finished:
+            return
+        if code or message or trailers or not stream.response_begun:
+            text = message.encode("utf-8", "replace")
+            if add_status(&stream.trailers, code, text, PyBytes_GET_SIZE(text)) < 0:
+                raise MemoryError
+            add_pairs(&stream.trailers, trailers)
+        if self.session.finish_grpc(stream, 200) < 0:
+            raise MemoryError
+        self.session.wake()
+
+    def respond(self, int status, object headers, bytes body not None):
+        cdef Stream *stream = self.stream
+        cdef nghttp2_nv[ANSWER_HEADERS_MAX] begin
+        cdef char[16] digits
+        cdef int digits_size = snprintf(digits, sizeof(digits), "%d", status)
+        if stream == NULL or stream.finished:
+            return
+        if pairs_append(&stream.trailers, b":status", 7, digits, digits_size) < 0:
+            raise MemoryError
+        add_pairs(&stream.trailers, headers)
+        if buffer_append(&stream.answer, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
+            raise MemoryError
+        self.session.outstanding_bytes += stream.answer.size
+        stream.finished = True
+        self.begin(begin, set_headers(begin, &stream.trailers))
+        self.session.abandon_request(stream)
+        self.session.wake()
+
+    cdef int begin(self, const nghttp2_nv *headers, size_t count) except -1:
+        """Send the headers if they have not gone yet; in any case go on sending the answer."""
+        cdef Stream *stream = self.stream
+        cdef bint with_data = stream.answer.size > 0 or not stream.finished
+        cdef int failed
+        if stream.response_begun:
+            failed = self.session.resume(stream)
+        else:
+            failed = self.session.submit(stream, headers, count, with_data)
+        if failed < 0:
+            raise MemoryError
+        return 0
+
+    cdef void detach(self) noexcept:
+        """The stream goes: keep what is asked about it later."""
+        self.ended_before = self.stream.ended
+        self.failed_before = self.stream.refused
+        self.stream = NULL
+
+
+cdef Call make_call(Session session, Stream *stream):
+    cdef Call call = Call.__new__(Call)
+    cdef Span name, value
+    cdef size_t offset = 0
+    cdef const char *text = <const char *>stream.headers.data
+    call.session = session
+    call.stream = stream
+    call.is_grpc = stream.grpc
+    call.path = (text + stream.path.offset)[:stream.path.size]
+    call.method = (text + stream.method.offset)[:stream.method.size]
+    call.timeout_ns = None if stream.timeout_ns == NO_TIMEOUT else stream.timeout_ns
+    call.headers = []
+    while offset < stream.headers.size:
+        offset = pairs_next(&stream.headers, offset, &name, &value)
+        if text[name.offset] != c":":
+            call.headers.append((text[name.offset:name.offset + name.size],
+                                 text[value.offset:value.offset + value.size]))
+    return call
+
+
+@cython.final
+cdef class Session:
+    """One HTTP/2 connection, server side. See the stub for what each member means."""
+
+    def __cinit__(self, CallSink sink, object on_call, object on_output):
+        cdef nghttp2_settings_entry[3] settings
+        link_init(&self.live, NULL)
+        link_init(&self.attention, NULL)
+        link_init(&self.deferred, NULL)
+        link_init(&self.waiting, NULL)
+        self.sink, self.on_call, self.on_output = sink, on_call, on_output
+        self.budget_bytes = BUDGET_BYTES
+        self.output_due = True
+        if nghttp2_session_server_new2(&self.h2, CALLBACKS, <void *>self, OPTIONS):
+            raise MemoryError
+        settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        settings[0].value = STREAMS_MAX
+        settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
+        settings[1].value = WINDOW_BYTES
+        settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
+        settings[2].value = HEADER_LIST_BYTES_MAX
+        if (nghttp2_submit_settings(self.h2, 0, settings, 3)
+                or nghttp2_session_set_local_window_size(self.h2, 0, 0, CONNECTION_WINDOW_BYTES)):
+            raise MemoryError
+
+    def __dealloc__(self):
+        # Streams with a Call keep the session alive, so here there are only others.
+        nghttp2_session_del(self.h2)
+        while not link_alone(&self.live):
+            self.stream_closed(<Stream *>self.live.after.owner, True)
+
+    # -- what the owner calls --------------------------------------------------------------------
+
+    def receive(self, const uint8_t[::1] data):
+        if data.shape[0] > 0:
+            self.feed(&data[0], data.shape[0])
+
+    cdef int feed(self, const uint8_t *data, Py_ssize_t size) except -1:
+        if self.h2 == NULL or self.dead:
+            return 0
+        self.entered = True
+        if nghttp2_session_mem_recv2(self.h2, data, size) < 0:
+            self.dead = True
+        self.output_due = not self.dead
+        self.relieve()
+        self.end_batch()
+        self.dispatch()
+        self.entered = False
+        return 0
+
+    cpdef bytes output(self, size_t bytes_max):
+        cdef bytes data = b""
+        self.notified = False
+        self.entered = True
+        while self.output_due and not data and self.h2 != NULL:
+            self.pump(bytes_max)
+            data = PyBytes_FromStringAndSize(<const char *>collected.data, collected.size)
+            self.relieve()
+            self.end_batch()
+            self.dispatch()
+        self.entered = False
+        return data
+
+    @property
+    def reading_paused(self):
+        return self.is_reading_paused()
+
+    cdef bint is_reading_paused(self) noexcept:
+        # When only the peer's flow control holds the output back, its window updates must be read.
+        return self.output_due and self.outstanding_bytes >= OUTSTANDING_BYTES_MAX
+
+    @property
+    def finished(self):
+        return self.is_finished()
+
+    cdef bint is_finished(self) noexcept:
+        if self.h2 == NULL or self.dead:
+            return True
+        return (not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2))
+
+    def start_drain(self):
+        # The peer learns at once that it should go elsewhere. Which calls are the last that we
+        # take is told when the ping comes back: then it can't have others on their way.
+        if self.h2 == NULL or self.draining:
+            return
+        self.draining = True
+        if nghttp2_submit_shutdown_notice(self.h2) or nghttp2_submit_ping(self.h2, 0, NULL):
+            raise MemoryError
+        self.wake()
+
+    def close(self):
+        if self.h2 == NULL:
+            return
+        nghttp2_session_del(self.h2)
+        self.h2 = NULL
+        # libnghttp2 does not tell about the streams that it deletes with a session.
+        while not link_alone(&self.live):
+            self.stream_closed(<Stream *>self.live.after.owner, True)
+        self.dispatch()
+
+    # -- what libnghttp2 calls -------------------------------------------------------------------
+
+    cdef int headers_begun(self, int stream_id) noexcept nogil:
+        cdef Stream *stream = stream_new(stream_id)
+        if stream == NULL:
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+        link_append(&self.live, &stream.live)
+        self.call_count += 1
+        return nghttp2_session_set_stream_user_data(self.h2, stream_id, stream)
+
+    cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
+                             const uint8_t *value, size_t value_size) noexcept nogil:
+        cdef Span span
+        stream.header_list_bytes += name_size + value_size + HEADER_OVERHEAD_BYTES
+        if stream.header_list_bytes > HEADER_LIST_BYTES_MAX:
+            stream.headers_overflow = True
+            return 0
+        if pairs_append(&stream.headers, name, name_size, value, value_size) < 0:
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+        span.offset = <uint32_t>(stream.headers.size - value_size)
+        span.size = <uint32_t>value_size
+        if name_size == 5 and memcmp(name, b":path", 5) == 0:
+            stream.path = span
+        elif name_size == 7 and memcmp(name, b":method", 7) == 0:
+            stream.method = span
+        elif name_size == 12 and memcmp(name, b"content-type", 12) == 0:
+            stream.content_type = span
+        elif name_size == 12 and memcmp(name, b"grpc-timeout", 12) == 0:
+            stream.timeout = span
+        elif name_size == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
+            stream.encoding = span
+        elif name_size == 14 and memcmp(name, b"content-length", 14) == 0:
+            stream.content_length = span
+        return 0
+
+    cdef int data_received(self, Stream *stream, bint last, const uint8_t *data,
+                           size_t size) noexcept nogil:
+        # A stream holds its peer back by its own window; the connection's is for all of them.
+        if nghttp2_session_consume_connection(self.h2, size):
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+        if stream == NULL or stream.finished:
+            return 0
+        if stream_receive(stream, data, size) < 0:
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+        if stream.grpc:
+            if self.messages_received(stream) < 0:
+                return NGHTTP2_ERR_CALLBACK_FAILURE
+        elif stream.body.size > body_bytes_max:
+            return self.refuse_plain(stream, 413, b"Request Entity Too Large\n")
+        if not last:
+            self.regulate(stream)
+        return 0
+
+    cdef int frame_received(self, const nghttp2_frame *frame) noexcept nogil:
+        cdef Stream *stream
+        cdef int failed = 0
+        if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
+            stream = <Stream *>nghttp2_session_get_stream_user_data(self.h2, frame.hd.stream_id)
+            if stream == NULL:
+                return 0
+            if frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_REQUEST:
+                failed = self.request_begun(stream)
+            if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and failed >= 0:
+                failed = self.request_ended(stream)
+        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK and self.draining:
+            failed = nghttp2_submit_goaway(
+                self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), NGHTTP2_NO_ERROR,
+                NULL, 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE if failed < 0 else 0
+
+    cdef int data_sent(self, Stream *stream, const uint8_t *frame_header,
+                       size_t size) noexcept nogil:
+        if (buffer_append(&collected, frame_header, 9) < 0
+                or buffer_append(&collected, stream.answer.data + stream.sent, size) < 0):
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+        stream.sent += size
+        self.outstanding_bytes -= size
+        if stream.sent == stream.answer.size:
+            stream.sent = 0
+            buffer_recycle(&stream.answer)
+            if stream.dispatched and not stream.finished:
+                self.notify(stream)
+        if collected.size >= self.output_bytes_max:
+            self.output_full = True
+            return NGHTTP2_ERR_PAUSE
+        return 0
+
+    cdef int frame_sent(self, const nghttp2_frame *frame) noexcept nogil:
+        """Once an answer is complete, stop the peer from sending the rest of its request."""
+        cdef Stream *stream
+        if ((frame.hd.type != NGHTTP2_HEADERS and frame.hd.type != NGHTTP2_DATA)
+                or not frame.hd.flags & NGHTTP2_FLAG_END_STREAM):
+            return 0
+        stream = <Stream *>nghttp2_session_get_stream_user_data(self.h2, frame.hd.stream_id)
+        if stream == NULL or stream.ended:
+            return 0
+        return nghttp2_submit_rst_stream(self.h2, 0, stream.id, NGHTTP2_NO_ERROR)
+
+    cdef int stream_closed(self, Stream *stream, bint failed) noexcept nogil:
+        link_remove(&stream.live)
+        link_remove(&stream.deferred)
+        link_remove(&stream.waiting)
+        stream.closed = True
+        stream.refused = stream.refused or failed or not stream.finished
+        self.outstanding_bytes -= stream.answer.size - stream.sent
+        self.call_count -= 1
+        self.reserve(stream, 0)
+        if stream.call != NULL:
+            link_append(&self.attention, &stream.attention)
+        else:
+            link_remove(&stream.attention)
+            stream_free(stream)
+        return 0
+
+    # -- a request on its way in -----------------------------------------------------------------
+
+    cdef int request_begun(self, Stream *stream) noexcept nogil:
+        """The headers are in: settle who answers."""
+        cdef int kind
+        if stream.headers_overflow:
+            return self.refuse_plain(stream, 431, b"Request Header Fields Too Large\n")
+        kind = content_kind(stream_text(stream, stream.content_type), stream.content_type.size)
+        if kind == CONTENT_UNSUPPORTED:
+            return self.refuse(stream, 415, INVALID_ARGUMENT, b"unsupported gRPC content-type")
+        if kind != CONTENT_PLAIN:
+            stream.grpc = True
+            return self.grpc_begun(stream)
+        if content_length(stream) > body_bytes_max:
+            return self.refuse_plain(stream, 413, b"Request Entity Too Large\n")
+        return self.leave_to_python(stream)
+
+    cdef int grpc_begun(self, Stream *stream) noexcept nogil:
+        if not equals(stream, stream.method, b"POST"):
+            return self.refuse(stream, 405, INTERNAL, b"gRPC calls are made with POST")
+        if stream.encoding.size and not equals(stream, stream.encoding, b"identity"):
+            return self.refuse(stream, 200, UNIMPLEMENTED, b"unknown grpc-encoding")
+        if stream.timeout.size:
+            stream.timeout_ns = parse_timeout(stream_text(stream, stream.timeout),
+                                              stream.timeout.size)
+            if stream.timeout_ns == BAD_TIMEOUT:
+                return self.refuse(stream, 200, INTERNAL, b"malformed grpc-timeout")
+        if self.sink is not None and self.sink.wants(
+                <const char *>stream_text(stream, stream.path), stream.path.size):
+            stream.native = True
+            return 0
+        return self.leave_to_python(stream)
+
+    cdef int messages_received(self, Stream *stream) noexcept nogil:
+        cdef uint32_t count_before = stream.message_count
+        cdef int scan = stream_scan(stream, message_bytes_max)
+        if scan != SCAN_FINE:
+            return self.refuse_scan(stream, scan)
+        if stream.native and stream.message_count and stream.scanned < stream.body.size:
+            # More than one message is no unary call.
+            stream.native = False
+            return self.leave_to_python(stream)
+        if stream.dispatched and stream.message_count > count_before:
+            self.notify(stream)
+        return 0
+
+    cdef int request_ended(self, Stream *stream) noexcept nogil:
+        stream.ended = True
+        if stream.finished:
+            return 0
+        if stream.grpc and stream.scanned < stream.body.size:
+            return self.refuse(stream, 200, INTERNAL, b"the request ended inside a message")
+        if stream.native:
+            if stream.message_count == 1:
+                return self.admit(stream)
+            stream.native = False
+            return self.leave_to_python(stream)
+        self.notify(stream)
+        return 0
+
+    cdef int leave_to_python(self, Stream *stream) noexcept nogil:
+        stream.dispatched = True
+        return self.admit(stream)
+
+    cdef int admit(self, Stream *stream) noexcept nogil:
+        """Serve the call, or keep it until the peer has read more of what was answered."""
+        if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
+            link_append(&self.deferred, &stream.deferred)
+            return 0
+        return self.serve(stream)
+
+    cdef int serve(self, Stream *stream) noexcept nogil:
+        cdef Reply reply
+        cdef const uint8_t *message
+        cdef size_t size
+        cdef int outcome
+        if not stream.native:
+            self.notify(stream)
+            return 0
+        if buffer_reserve(&stream.answer, PREFIX_BYTES) < 0:
+            return -1
+        reply.data = stream.answer.data + PREFIX_BYTES
+        reply.capacity = stream.answer.capacity - PREFIX_BYTES
+        reply.size, reply.status, reply.message = 0, 0, NULL
+        stream_take(stream, &message, &size)
+        outcome = self.ask_sink(stream, message, size, &reply)
+        stream.answer.data = reply.data - PREFIX_BYTES
+        stream.answer.capacity = reply.capacity + PREFIX_BYTES
+        if outcome == SINK_DECLINED:
+            stream.taken = 0
+            stream.native = False
+            stream.dispatched = True
+            self.notify(stream)
+            return 0
+        if outcome == SINK_FAILED:
+            return self.refuse(stream, 200, INTERNAL, b"internal error")
+        if reply.status:
+            return self.refuse(stream, 200, reply.status, reply.message)
+        stream_prefix(stream.answer.data, reply.size)
+        stream.answer.size = PREFIX_BYTES + reply.size
+        stream.finished = True
+        self.outstanding_bytes += stream.answer.size
+        return self.submit(stream, ANSWER_BEGIN, 2, True)
+
+    cdef int ask_sink(self, Stream *stream, const uint8_t *message, size_t size,
+                      Reply *reply) noexcept nogil:
+        # If on_call raises, Python's unraisable hook reports it and 0 comes back: SINK_FAILED.
+        self.sink_asked = True
+        return 1 + self.sink.on_call(<const char *>stream_text(stream, stream.path),
+                                     stream.path.size, message, size, reply)
+
+    cdef void notify(self, Stream *stream) noexcept nogil:
+        """Have the stream shown to Python, unless it is not its turn to begin yet."""
+        if link_alone(&stream.deferred):
+            link_append(&self.attention, &stream.attention)
+
+    # -- inbound flow control --------------------------------------------------------------------
+    # Invariant: what a stream holds of its request and what the peer may still send of it is at
+    # most WINDOW_BYTES plus what the stream has reserved of the connection's budget.
+
+    cdef void regulate(self, Stream *stream) noexcept nogil:
+        """Let the peer send on if it may: after data has come, and after some was taken."""
+        cdef size_t held = stream.body.size - stream.taken
+        cdef size_t opened, wanted, increase
+        if stream.closed or self.h2 == NULL:
+            return
+        opened = self.opened_bytes(stream)
+        self.reserve(stream, max(held + opened, <size_t>WINDOW_BYTES) - WINDOW_BYTES)
+        wanted = wanted_bytes(stream, held)
+        if stream.ended or stream.finished or wanted <= held + opened:
+            return
+        increase = wanted - held - opened
+        if wanted > WINDOW_BYTES:
+            link_append(&self.waiting, &stream.waiting)
+            self.grant_waiting()
+        elif increase >= WINDOW_BYTES // 2 or lacks_window(stream, opened):
+            # Less is not worth a frame, unless the peer needs it to complete a message.
+            self.open_window(stream, increase)
+
+    cdef size_t opened_bytes(self, Stream *stream) noexcept nogil:
+        """What the peer may still send on the stream."""
+        if stream.ended:
+            return 0
+        return max(nghttp2_session_get_stream_local_window_size(self.h2, stream.id), 0)
+
+    cdef void open_window(self, Stream *stream, size_t increase) noexcept nogil:
+        # It can only fail for lack of memory, and then the peer waits until its patience ends.
+        nghttp2_submit_window_update(self.h2, 0, stream.id, <int32_t>increase)
+        self.output_due = True
+
+    cdef void reserve(self, Stream *stream, size_t size) noexcept nogil:
+        """Set what the stream holds of the budget; an increase must be there."""
+        cdef bint freed = size < stream.reserved_bytes
+        self.budget_bytes += stream.reserved_bytes
+        self.budget_bytes -= size
+        stream.reserved_bytes = size
+        if freed:
+            self.grant_waiting()
+
+    cdef void grant_waiting(self) noexcept nogil:
+        """Give what there is of the budget to those who wait for it, in their order."""
+        cdef Stream *stream
+        cdef size_t held, opened, wanted
+        while not link_alone(&self.waiting) and self.h2 != NULL:
+            stream = <Stream *>self.waiting.after.owner
+            held = stream.body.size - stream.taken
+            opened = self.opened_bytes(stream)
+            wanted = wanted_bytes(stream, held)
+            if wanted - WINDOW_BYTES > self.budget_bytes + stream.reserved_bytes:
+                return
+            link_remove(&stream.waiting)
+            if wanted > held + opened:
+                self.reserve(stream, wanted - WINDOW_BYTES)
+                self.open_window(stream, wanted - held - opened)
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    cdef int refuse(self, Stream *stream, int http_status, int code,
+                    const char *text) noexcept nogil:
+        """Answer a gRPC error that the session itself, or the sink, found. *text* may be NULL."""
+        cdef size_t size = 0 if text == NULL else strlen(text)
+        if add_status(&stream.trailers, code, text, size) < 0:
+            return -1
+        if code == UNIMPLEMENTED:
+            pairs_append(&stream.trailers, b"grpc-accept-encoding", 20, b"identity", 8)
+        stream.refused = True
+        if stream.call != NULL:
+            self.notify(stream)
+        return self.finish_grpc(stream, http_status)
+
+    cdef int finish_grpc(self, Stream *stream, int http_status) noexcept nogil:
+        """Send the trailers after what was answered; alone if nothing was."""
+        cdef nghttp2_nv[ANSWER_HEADERS_MAX + 2] headers
+        cdef char[16] digits
+        stream.finished = True
+        self.abandon_request(stream)
+        if stream.response_begun:
+            return self.resume(stream)
+        snprintf(digits, sizeof(digits), "%d", http_status)
+        set_header(&headers[0], ":status", digits, strlen(digits), False)
+        headers[1] = ANSWER_BEGIN[1]
+        return self.submit(stream, headers, 2 + set_headers(&headers[2], &stream.trailers), False)
+
+    cdef int refuse_scan(self, Stream *stream, int scan) noexcept nogil:
+        cdef char[96] text
+        if scan == SCAN_COMPRESSED:
+            return self.refuse(stream, 200, UNIMPLEMENTED,
+                               b"a compressed message without a known grpc-encoding")
+        if scan == SCAN_TOO_LARGE:
+            snprintf(text, sizeof(text), "grpc: received message larger than max (%zu vs. %zu)",
+                     stream.partial_bytes - PREFIX_BYTES, message_bytes_max)
+            return self.refuse(stream, 200, RESOURCE_EXHAUSTED, text)
+        return self.refuse(stream, 200, INTERNAL, b"a message's flags are neither 0 nor 1")
+
+    cdef int refuse_plain(self, Stream *stream, int http_status, const char *text) noexcept nogil:
+        """Answer an HTTP error that the session itself found."""
+        cdef nghttp2_nv[2] headers
+        cdef char[16] digits
+        if stream.response_begun:
+            return 0
+        snprintf(digits, sizeof(digits), "%d", http_status)
+        set_header(&headers[0], ":status", digits, strlen(digits), False)
+        set_header(&headers[1], "content-type", b"text/plain; charset=utf-8", 25, True)
+        if buffer_append(&stream.answer, text, strlen(text)) < 0:
+            return -1
+        self.outstanding_bytes += stream.answer.size
+        stream.refused = stream.finished = True
+        if stream.call != NULL:
+            self.notify(stream)
+        self.abandon_request(stream)
+        return self.submit(stream, headers, 2, True)
+
+    cdef void abandon_request(self, Stream *stream) noexcept nogil:
+        """The answer is settled: what is there of the request, or still comes, is dropped."""
+        stream.taken = stream.scanned = 0
+        buffer_recycle(&stream.body)
+        link_remove(&stream.waiting)
+        if stream.call == NULL:
+            link_remove(&stream.deferred)
+        self.regulate(stream)
+
+    cdef int submit(self, Stream *stream, const nghttp2_nv *headers, size_t count,
+                    bint with_data) noexcept nogil:
+        cdef nghttp2_data_provider2 provider
+        provider.source.ptr = stream
+        provider.read_callback = on_read
+        stream.response_begun = True
+        self.output_due = True
+        return nghttp2_submit_response2(self.h2, stream.id, headers, count,
+                                        &provider if with_data else NULL)
+
+    cdef int resume(self, Stream *stream) noexcept nogil:
+        """There is more of the answer."""
+        if not stream.parked:
+            return 0
+        stream.parked = False
+        self.output_due = True
+        return nghttp2_session_resume_data(self.h2, stream.id)
+
+    # -- between batches -------------------------------------------------------------------------
+
+    cdef int pump(self, size_t bytes_max) noexcept:
+        """Move output from libnghttp2 to *collected* until some *bytes_max* bytes are there."""
+        cdef const uint8_t *data
+        cdef Py_ssize_t size
+        collected.size = 0
+        self.output_bytes_max = bytes_max
+        self.output_full = False
+        while collected.size < bytes_max and not self.output_full:
+            size = nghttp2_session_mem_send2(self.h2, &data)
+            if size < 0 or buffer_append(&collected, data, size) < 0:
+                self.dead = True
+                self.output_due = False
+                return 0
+            if size == 0 and not self.output_full:
+                self.output_due = False
+                return 0
+        return 0
+
+    cdef int relieve(self) noexcept:
+        """Serve calls that were kept back, as far as the outstanding output allows."""
+        cdef Link *link = &self.live
+        cdef Stream *stream
+        if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
+            return 0
+        if self.cap_felt:
+            self.cap_felt = False
+            while link.after != &self.live:
+                link = link.after
+                stream = <Stream *>link.owner
+                if stream.call != NULL and not stream.finished:
+                    self.notify(stream)
+        while (not link_alone(&self.deferred)
+                and self.outstanding_bytes < OUTSTANDING_BYTES_MAX):
+            stream = <Stream *>self.deferred.after.owner
+            link_remove(&stream.deferred)
+            if self.serve(stream) < 0:
+                self.dead = True
+                return 0
+        return 0
+
+    cdef int end_batch(self) noexcept nogil:
+        if self.sink_asked:
+            self.sink_asked = False
+            self.sink.on_batch_end()
+        return 0
+
+    cdef int dispatch(self) except -1:
+        """Show to Python what has happened on the streams that it answers."""
+        cdef Stream *stream
+        while not link_alone(&self.attention):
+            stream = <Stream *>self.attention.after.owner
+            link_remove(&stream.attention)
+            self.show(stream)
+        return 0
+
+    cdef int show(self, Stream *stream) except -1:
+        cdef Call call
+        if stream.call == NULL:
+            if stream.refused:
+                return 0
+            call = make_call(self, stream)
+            Py_INCREF(call)
+            stream.call = <PyObject *>call
+            return self.run(call, self.on_call, (call,))
+        call = <Call>stream.call
+        if not stream.closed:
+            return self.run(call, call.listener, ())
+        call.detach()
+        stream_free(stream)
+        Py_DECREF(call)
+        if call.cancelled:
+            self.run(call, call.listener, ())
+        return 0
+
+    cdef int run(self, Call call, object callback, tuple arguments) except -1:
+        """Call back; a fault in there costs the one call its answer, and nobody else's."""
+        if callback is None:
+            return 0
+        try:
+            callback(*arguments)
+        except Exception:
+            logger.exception("the handler of %s failed", call.path)
+            if call.is_grpc:
+                call.finish(INTERNAL, "internal error")
+            else:
+                call.respond(500, (), b"")
+        return 0
+
+    cdef int wake(self) except -1:
+        """Tell the owner that there is output, unless it is going to ask anyway."""
+        if self.output_due and not self.entered and not self.notified and self.h2 != NULL:
+            self.notified = True
+            self.on_output()
+        return 0
+
+
+# -- libnghttp2's callbacks: each finds its session and stream, and hands on -----------------------
+
+cdef Stream *stream_of(nghttp2_session *h2, int32_t stream_id) noexcept nogil:
+    return <Stream *>nghttp2_session_get_stream_user_data(h2, stream_id)
+
+
+cdef int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame,
+                          void *session) noexcept nogil:
+    if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
+        return 0
+    return (<Session>session).headers_begun(frame.hd.stream_id)
+
+
+cdef int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name,
+                   size_t name_size, const uint8_t *value, size_t value_size, uint8_t flags,
+                   void *session) noexcept nogil:
+    cdef Stream *stream
+    if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
+        return 0
+    stream = stream_of(h2, frame.hd.stream_id)
+    if stream == NULL or stream.headers_overflow:
+        return 0
+    return (<Session>session).header_received(stream, name, name_size, value, value_size)
+
+
+cdef int on_data_chunk(nghttp2_session *h2, uint8_t flags, int32_t stream_id, const uint8_t *data,
+                       size_t size, void *session) noexcept nogil:
+    return (<Session>session).data_received(
+        stream_of(h2, stream_id), flags & NGHTTP2_FLAG_END_STREAM, data, size)
+
+
+cdef int on_frame_received(nghttp2_session *h2, const nghttp2_frame *frame,
+                           void *session) noexcept nogil:
+    return (<Session>session).frame_received(frame)
+
+
+cdef int on_frame_sent(nghttp2_session *h2, const nghttp2_frame *frame,
+                       void *session) noexcept nogil:
+    return (<Session>session).frame_sent(frame)
+
+
+cdef int on_stream_closed(nghttp2_session *h2, int32_t stream_id, uint32_t error_code,
+                          void *session) noexcept nogil:
+    cdef Stream *stream = stream_of(h2, stream_id)
+    if stream == NULL:
+        return 0
+    return (<Session>session).stream_closed(stream, error_code != NGHTTP2_NO_ERROR)
+
+
+cdef int on_send_data(nghttp2_session *h2, nghttp2_frame *frame, const uint8_t *frame_header,
+                      size_t size, nghttp2_data_source *source, void *session) noexcept nogil:
+    return (<Session>session).data_sent(<Stream *>source.ptr, frame_header, size)
+
+
+cdef Py_ssize_t on_read(nghttp2_session *h2, int32_t stream_id, uint8_t *unused, size_t size_max,
+                        uint32_t *flags, nghttp2_data_source *source,
+                        void *session) noexcept nogil:
+    """Say how much of the answer goes into the next DATA frame, and whether it is the last."""
+    cdef Stream *stream = <Stream *>source.ptr
+    cdef size_t left = stream.answer.size - stream.sent
+    cdef nghttp2_nv[ANSWER_HEADERS_MAX] trailers
+    cdef int failed
+    if left == 0 and not stream.finished:
+        stream.parked = True
+        return NGHTTP2_ERR_DEFERRED
+    flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY
+    if left > size_max or not stream.finished:
+        return min(left, size_max)
+    flags[0] |= NGHTTP2_DATA_FLAG_EOF
+    if stream.grpc:
+        flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+        if stream.trailers.size == 0:
+            failed = nghttp2_submit_trailer(h2, stream_id, TRAILERS_OK, 1)
+        else:
+            failed = nghttp2_submit_trailer(h2, stream_id, trailers,
+                                            set_headers(trailers, &stream.trailers))
+        if failed < 0:
+            return NGHTTP2_ERR_CALLBACK_FAILURE
+    return left
+
+
+cdef int prepare() except -1:
+    """Make what all sessions share."""
+    set_header(&ANSWER_BEGIN[0], ":status", b"200", 3, True)
+    set_header(&ANSWER_BEGIN[1], "content-type", b"application/grpc", 16, True)
+    set_header(&TRAILERS_OK[0], "grpc-status", b"0", 1, True)
+    if nghttp2_session_callbacks_new(&CALLBACKS) or nghttp2_option_new(&OPTIONS):
+        raise MemoryError
+    nghttp2_session_callbacks_set_on_begin_headers_callback(CALLBACKS, on_begin_headers)
+    nghttp2_session_callbacks_set_on_header_callback(CALLBACKS, on_header)
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(CALLBACKS, on_data_chunk)
+    nghttp2_session_callbacks_set_on_frame_recv_callback(CALLBACKS, on_frame_received)
+    nghttp2_session_callbacks_set_on_frame_send_callback(CALLBACKS, on_frame_sent)
+    nghttp2_session_callbacks_set_on_stream_close_callback(CALLBACKS, on_stream_closed)
+    nghttp2_session_callbacks_set_send_data_callback(CALLBACKS, on_send_data)
+    nghttp2_option_set_no_auto_window_update(OPTIONS, 1)
+    nghttp2_option_set_stream_reset_rate_limit(OPTIONS, RESETS_BURST, RESETS_PER_S)
+    return 0
+
+
+prepare()

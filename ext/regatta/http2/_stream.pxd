@@ -1,0 +1,84 @@
+"""One stream's state in C: its request so far, its answer so far. Nothing of libnghttp2 here."""
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from regatta.http2._buffer cimport Buffer, Span
+from regatta.http2._link cimport Link
+
+cdef enum:
+    PREFIX_BYTES = 5            # of a gRPC message: one byte of flags, four of size
+
+cdef enum Scan:                 # what stream_scan found
+    SCAN_FINE = 0
+    SCAN_TOO_LARGE = 1          # the message is over the limit; partial_bytes tells by how much
+    SCAN_COMPRESSED = 2
+    SCAN_BAD_FLAG = 3
+
+cdef struct Stream:
+    Link live                   # in the session's list of all streams
+    Link attention              # waits to be shown to Python
+    Link deferred               # waits until less of the connection's output is outstanding
+    Link waiting                # waits for a part of the connection's budget for large requests
+    PyObject *call              # owned reference to the Call, or NULL
+    int32_t id
+
+    bint grpc
+    bint native                 # may be the sink's: no Call is made before the request is complete
+    bint dispatched             # left to Python: a Call is made for it, or will be
+    bint ended                  # the request side has ended
+    bint refused                # the session itself has answered an error
+    bint finished               # nothing will be added to the answer
+    bint closed                 # libnghttp2 has forgotten it
+    bint headers_overflow
+
+    # The request's headers, pseudo headers too, as pairs; the spans lie in it.
+    Buffer headers
+    size_t header_list_bytes    # as HTTP/2 counts them: 32 more for each
+    Span method, path, content_type, encoding, timeout, content_length
+    int64_t timeout_ns          # NO_TIMEOUT when the client gave none
+
+    # The request's body. Invariant: taken <= scanned <= body.size.
+    Buffer body
+    size_t taken                # bytes that were handed on
+    size_t scanned              # gRPC: where the first incomplete message begins
+    size_t partial_bytes        # gRPC: that message with its prefix, 0 while the prefix is incomplete
+    uint32_t message_count      # gRPC: complete messages in all
+    size_t reserved_bytes       # held of the connection's budget for large requests
+
+    # The answer. Invariant: sent <= answer.size.
+    Buffer answer
+    size_t sent
+    bint response_begun
+    bint parked                 # libnghttp2 waits to be told that there is more
+    Buffer trailers             # as pairs; empty for a plain grpc-status 0
+
+# Take a stream from the pool; NULL when there is no memory.
+cdef Stream *stream_new(int32_t stream_id) noexcept nogil
+# Give it back. It must be in no list and hold no reference.
+cdef void stream_free(Stream *stream) noexcept nogil
+
+cdef inline const uint8_t *stream_text(const Stream *stream, Span span) noexcept nogil:
+    return stream.headers.data + span.offset
+
+# Add received bytes to the body and find the messages in them.
+# Returns -1 when there is no memory.
+cdef int stream_receive(Stream *stream, const uint8_t *data, size_t size) noexcept nogil
+cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil
+
+# Point *message* at the next complete message, without prefix, and count it as taken.
+# Returns False if there is none. The bytes stay until the next call on this stream's body.
+cdef bint stream_take(Stream *stream, const uint8_t **message, size_t *size) noexcept nogil
+# Drop what was taken from the body.
+cdef void stream_trim(Stream *stream) noexcept nogil
+
+cdef inline void stream_prefix(uint8_t *prefix, size_t size) noexcept nogil:
+    """Write the five bytes that go before a message of *size* bytes."""
+    prefix[0] = 0
+    prefix[1] = <uint8_t>(size >> 24)
+    prefix[2] = <uint8_t>(size >> 16)
+    prefix[3] = <uint8_t>(size >> 8)
+    prefix[4] = <uint8_t>size
+
+
+# Append one message with its prefix to the answer. Returns -1 when there is no memory.
+cdef int stream_answer(Stream *stream, const void *message, size_t size) noexcept nogil
