@@ -1,0 +1,279 @@
+"""Brings calls to their handlers, and answers and errors back to the calls."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+
+from regatta.api.context import Context
+from regatta.api.deadlines import Wheel
+from regatta.api.room import Room
+from regatta.api.service import Method
+from regatta.errors import Code, RegattaError, ResourceExhausted, Unimplemented
+
+if TYPE_CHECKING:
+    from regatta.api.rest import Rest
+    from regatta.http2 import Call
+
+log = logging.getLogger("server.api")
+
+stopping = "the server is stopping"
+
+
+class Router:
+    """Every method that is served, and every call in flight."""
+
+    def __init__(self, methods: Mapping[str, Method], wheel: Wheel, rest: "Rest") -> None:
+        self.methods = {path.encode(): method for path, method in methods.items()}
+        self.wheel = wheel
+        self.rest = rest
+        self.stopped = False
+        self.exchanges: set[Exchange] = set()
+        self._service_names = {path.split(b"/")[1] for path in self.methods}
+
+    def connection(self, peer: str = "") -> "Connection":
+        """Return the router's side of one new HTTP/2 connection from address *peer*."""
+        return Connection(self, peer)
+
+    def end_endless_calls(self) -> None:
+        """End the calls without a time limit, for which a graceful stop can't wait."""
+        for exchange in list(self.exchanges):
+            if exchange.endless:
+                exchange.task.cancel()
+
+    async def close(self) -> None:
+        """End every call in flight, and refuse what comes yet. Afterwards no task is left."""
+        self.stopped = True
+        tasks = [exchange.task for exchange in self.exchanges]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def unknown(self, path: bytes) -> str:
+        """Return the text for a *path* that is not served."""
+        root, _, rest = path.partition(b"/")
+        service, slash, method = rest.rpartition(b"/")
+        if root or not slash:
+            return f"malformed method name: {_text(path)}"
+        if service in self._service_names:
+            return f"unknown method {_text(method)} for service {_text(service)}"
+        return f"unknown service {_text(service)}"
+
+
+class Connection:
+    """The calls of one HTTP/2 connection; `dispatch` is what its session calls."""
+
+    def __init__(self, router: Router, peer: str) -> None:
+        self.router = router
+        self.peer = peer
+        self.room = Room()
+
+    def dispatch(self, call: "Call") -> None:
+        """Answer *call*: at once if there is no such method, else in a task of its own."""
+        if not call.is_grpc:
+            RestExchange(self, call).start()
+            return
+        method = self.router.methods.get(call.path)
+        if method is None:
+            call.finish(Code.UNIMPLEMENTED, self.router.unknown(call.path))
+        else:
+            GrpcExchange(self, call, method).start()
+
+
+class Exchange:
+    """One call and the task that answers it."""
+
+    endless = False
+
+    def __init__(self, connection: Connection, call: "Call") -> None:
+        self.connection = connection
+        self.call = call
+        self._changed: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin to answer."""
+        router = self.connection.router
+        if router.stopped:
+            self.refuse(Code.UNAVAILABLE, stopping)
+            return
+        self.task = asyncio.get_running_loop().create_task(self._run())
+        router.exchanges.add(self)
+        self.task.add_done_callback(self._done)
+        self.call.listener = self._on_change
+
+    async def answer(self) -> None:
+        """Do all that the call asks for."""
+        raise NotImplementedError
+
+    def refuse(self, code: Code, text: str) -> None:
+        """Answer with an error."""
+        raise NotImplementedError
+
+    def place(self, answer_bytes_max: int, request_bytes: int) -> AbstractAsyncContextManager[None]:
+        """Hold room on this connection for one large answer; see Room.place."""
+        return self.connection.room.place(answer_bytes_max, request_bytes, self)
+
+    @property
+    def writable(self) -> bool:
+        """Tell whether the session wants this call's next piece now."""
+        return self.call.writable
+
+    async def until_writable(self) -> None:
+        """Wait until *writable* is true."""
+        while not self.call.writable:
+            await self._change()
+
+    async def _change(self) -> None:
+        """Wait until anything about the call is different. One waiter at a time."""
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
+
+    def _on_change(self) -> None:
+        if self.call.cancelled:
+            self.call.listener = None  # one cancellation is enough
+            self.task.cancel()
+        elif self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def _run(self) -> None:
+        try:
+            await self.answer()
+        except RegattaError as error:
+            self.refuse(error.code, str(error))
+        except Exception:
+            log.exception("handling a call failed: %s", _text(self.call.path))
+            self.refuse(Code.INTERNAL, "internal error")
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self.connection.router.exchanges.discard(self)
+        self.call.listener = None
+        if task.cancelled() and not self.call.cancelled:
+            self.refuse(Code.UNAVAILABLE, self.stopped_text())
+
+    def stopped_text(self) -> str:
+        """Return what a client reads whose call is ended by a stop."""
+        return stopping
+
+
+class GrpcExchange(Exchange):
+    """One gRPC call of any of the four kinds."""
+
+    def __init__(self, connection: Connection, call: "Call", method: Method) -> None:
+        super().__init__(connection, call)
+        self.method = method
+        self.endless = method.policy.timeout_s is None
+        asked_s = None if call.timeout_ns is None else call.timeout_ns / 1e9
+        self.timeout_s = method.policy.timeout_s if asked_s is None else asked_s
+        # A stream's default timeout is for its first answer only.
+        self.timeout_is_for_opening = asked_s is None and method.streams_answers
+        deadline_s = None
+        if self.timeout_s is not None and not self.timeout_is_for_opening:
+            deadline_s = asyncio.get_running_loop().time() + self.timeout_s
+        self.context = Context(call.headers, connection.peer, deadline_s)
+
+    async def answer(self) -> None:
+        """Read the request or requests, run the handler, send what it returns."""
+        if self.method.streams_answers:
+            await self._stream()
+        else:
+            async with self.connection.router.wheel.limit(self.timeout_s, self.context.expired):
+                await self._answer_once()
+        self.call.finish()
+
+    def refuse(self, code: Code, text: str) -> None:
+        """End the call with *code*."""
+        self.call.finish(code, text)
+
+    def stopped_text(self) -> str:
+        """Return what a client reads whose call is ended by a stop."""
+        return f"{stopping}: the write may still take effect" if self.context.proposed else stopping
+
+    async def _answer_once(self) -> None:
+        request, room_bytes, request_bytes = await self._request()
+        if room_bytes == 0:
+            self._send(await self.method.handler(request, self.context))
+            return
+        async with self.place(room_bytes, request_bytes):
+            self._send(await self.method.handler(request, self.context))
+
+    async def _stream(self) -> None:
+        policy, wheel = self.method.policy, self.connection.router.wheel
+        async with (
+            wheel.limit(policy.total_s_max, _snapshot_expired),
+            wheel.limit(self.timeout_s, self.context.expired) as opening,
+        ):
+            request, room_bytes, request_bytes = await self._request()
+            async with aclosing(self.method.handler(request, self.context)) as answers:
+                while True:
+                    async with (
+                        wheel.limit(policy.idle_s_max, _snapshot_expired),
+                        self.place(room_bytes, request_bytes),
+                    ):
+                        answer = await anext(answers, None)
+                        if answer is None:
+                            return
+                        self._send(answer)
+                    if self.timeout_is_for_opening:
+                        opening.lift()
+
+    async def _request(self) -> tuple[Any, int, int]:
+        """Return what the handler is given, its answer's largest size, and its own size."""
+        if self.method.streams_requests:
+            return self._requests(), 0, 0
+        first = await self._next_message()
+        if first is None or await self._next_message() is not None:
+            found = "none" if first is None else "more"
+            raise Unimplemented(f"{self.method.path} takes one request message, got {found}")
+        request = self.method.decode(first)
+        return request, self.method.policy.answer_bytes_max(request), len(first)
+
+    async def _requests(self) -> AsyncIterator[Message]:
+        while (message := await self._next_message()) is not None:
+            yield self.method.decode(message)
+
+    async def _next_message(self) -> bytes | None:
+        """Return the next message of the request side, or None at its end."""
+        while (message := self.call.next_message()) is None and not self.call.ended:
+            await self._change()
+        return message
+
+    def _send(self, answer: Message | bytes) -> None:
+        self.call.send_message(answer if isinstance(answer, bytes) else answer.SerializeToString())
+
+
+class RestExchange(Exchange):
+    """One plain HTTP request."""
+
+    async def answer(self) -> None:
+        """Read the body, let the REST side answer it."""
+        while not self.call.ended:
+            await self._change()
+        rest = self.connection.router.rest
+        status, headers, body = await rest.handle(
+            _text(self.call.method),
+            _text(self.call.path),
+            {_text(name): _text(value) for name, value in self.call.headers},
+            self.call.take_body(),
+            peer=self.connection.peer,
+            place=self.place,
+        )
+        self._respond(status, headers, body)
+
+    def refuse(self, code: Code, text: str) -> None:
+        """Answer with the REST side's form of an error."""
+        self._respond(*self.connection.router.rest.error(code, text))
+
+    def _respond(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        pairs = [(name.lower().encode(), value.encode()) for name, value in headers]
+        self.call.respond(status, pairs, body)
+
+
+def _snapshot_expired() -> RegattaError:
+    return ResourceExhausted("snapshot expired")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
