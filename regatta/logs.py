@@ -100,10 +100,9 @@ def stack_trace(record: logging.LogRecord) -> str:
     if record.exc_info and record.exc_info[0]:
         return "".join(traceback.format_exception(*record.exc_info)).rstrip()
     frames = traceback.extract_stack()
-    places = [(frame.filename, frame.lineno) for frame in frames]
-    # What follows the place that logged is the logging itself.
-    end = places.index((record.pathname, record.lineno)) + 1 if record.pathname else None
-    return "".join(traceback.format_list(frames[:end])).rstrip()
+    while frames[-1].filename in (logging.__file__, __file__):
+        frames.pop()
+    return "".join(traceback.format_list(frames)).rstrip()
 
 
 class Sampler:

@@ -1,5 +1,6 @@
 """The command line becomes settings, or one clear error."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,7 @@ def test_no_flags_make_a_single_node_on_loopback() -> None:
     [
         ["--api.address", "[::1]:9000", "--dev-mode", "--log-level", "warn"],
         ["--api.address=[::1]:9000", "--dev-mode=true", "--log-level=Warn"],
-        ["--dev-mode=false", "--api.address=a:1", "--api.address=[::1]:9000", "--dev-mode=T"]
-        + ["--log-level=WARN"],
+        ["--api.address=a:1", "--log-level=WARN", "--api.address=[::1]:9000", "--dev-mode=T"],
     ],
     ids=["spaces", "equals", "the last one wins"],
 )
@@ -236,5 +236,5 @@ def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
     ["", "1", "s", "1 s", "1h 2m", "1d", ".s", "+", "--1s", "\u0663s", "2562048h", "9" * 5000],
 )
 def test_what_go_does_not_read_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="^" + text[:1].replace("+", r"\+")):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_duration(text)
