@@ -21,6 +21,7 @@ COMPILE, LINK, MACROS = {
     "release": (OPTIMISE + FRAMES, [], []),
     "coverage": (["-O0"], [], [tuple(macro.split("=")) for macro in TRACE]),
     "sanitize": (["-O1", "-g", *FRAMES, *SANITIZE], SANITIZE, []),
+    "none": ([], [], []),  # the package's metadata alone
 }[PROFILE]
 DIRECTIVES = {"language_level": 3, "auto_pickle": False, "wraparound": False, "cdivision": True}
 DIRECTIVES |= {"boundscheck": PROFILE != "release", "linetrace": PROFILE == "coverage"}
@@ -31,7 +32,7 @@ NGHTTP2_MACROS = [(name, "1") for name in (
     "NGHTTP2_STATICLIB", "HAVE_ARPA_INET_H", "HAVE_NETINET_IN_H", "HAVE_TIME_H",
     "HAVE_CLOCK_GETTIME", "HAVE_DECL_CLOCK_MONOTONIC")]  # fmt: skip
 
-if not Path(LMDB, "mdb.c").exists():
+if PROFILE != "none" and not Path(LMDB, "mdb.c").exists():
     sys.exit("setup.py: third_party/ is missing; `make build` fetches the C libraries first.")
 
 
@@ -39,7 +40,8 @@ def extensions():
     """Return one extension a .pyx file; the two that bind a C library compile it in."""
     pattern = Extension("*", ["ext/regatta/**/*.pyx"], include_dirs=HEADERS, define_macros=MACROS,
                         extra_compile_args=COMPILE, extra_link_args=LINK)  # fmt: skip
-    folder = None if PROFILE == "coverage" else f"build/cython-{PROFILE}"
+    # Coverage looks for the C files beside the .pyx.
+    folder = None if PROFILE == "coverage" else f"build/cython-{'html' if ANNOTATE else PROFILE}"
     made = cythonize([pattern], include_path=["ext"], build_dir=folder, force=ANNOTATE,
                      annotate=ANNOTATE, compiler_directives=DIRECTIVES, nthreads=os.cpu_count(),
                      emit_linenums=PROFILE == "sanitize")  # fmt: skip
@@ -55,4 +57,4 @@ def extensions():
     return made
 
 
-setup(ext_modules=extensions())
+setup(ext_modules=[] if PROFILE == "none" else extensions())
