@@ -122,3 +122,11 @@ class StartError(Exception):
         self.remedy = remedy
         # True for what the command line got wrong: exit code 2 rather than 1.
         self.usage = usage
+
+
+def error_of(code: int, text: str) -> RegattaError:
+    """Return the error whose gRPC code is *code*; one that has no class is an Internal."""
+    for kind in RegattaError.__subclasses__():
+        if kind.code == code:
+            return kind(text)
+    return Internal(text)

@@ -1,0 +1,15 @@
+"""Disk: LMDB environments, the Raft log, the state machine, and snapshots to read from.
+
+`node` opens a node's two environments. `RaftLog` and `Machine` are written by a thread each,
+turn by turn; `View` and `Snapshot` read what the machine has committed.
+"""
+
+from regatta.store._machine import Machine
+from regatta.store._raftlog import GroupState
+from regatta.store._raftlog import RaftLog
+from regatta.store._view import RangeScan
+from regatta.store._view import Snapshot
+from regatta.store._view import TableState
+from regatta.store._view import View
+
+__all__ = ["GroupState", "Machine", "RaftLog", "RangeScan", "Snapshot", "TableState", "View"]

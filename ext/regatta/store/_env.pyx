@@ -223,6 +223,16 @@ cdef class Environment:
         self._check(mdb_txn_commit(txn))
         self._check(mdb_env_sync(self.env, 1))
 
+    @property
+    def entry_count(self):
+        """Return the number of pairs in ``data``."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_stat stat
+        self._check(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn))
+        mdb_stat(txn, self.data, &stat)
+        mdb_txn_abort(txn)
+        return stat.ms_entries
+
     def page_counts(self):
         """Return (bytes a page, pages in the file, readers at most so far)."""
         cdef MDB_envinfo info

@@ -21,8 +21,10 @@ from regatta.store._env cimport get
 from regatta.store._env cimport put
 from regatta.store._env cimport txn_abort
 from regatta.store._env cimport txn_begin
+from regatta.store._lmdb_h cimport MDB_LAST
 from regatta.store._lmdb_h cimport MDB_NEXT
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
+from regatta.store._lmdb_h cimport MDB_PREV
 from regatta.store._lmdb_h cimport MDB_RDONLY
 from regatta.store._lmdb_h cimport MDB_RESERVE
 from regatta.store._lmdb_h cimport MDB_SET_RANGE
@@ -220,6 +222,29 @@ cdef class RaftLog(TurnWriter):
             if cursor != NULL:
                 cursor_close(cursor)
             txn_abort(txn)
+        return found
+
+    def last_index(self, uint64_t group):
+        """Return the index of a group's last entry, or 0 if it has none."""
+        cdef uint8_t[ENTRY_KEY_SIZE] key_bytes
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_txn *txn = NULL
+        cdef MDB_val key, value
+        cdef uint64_t found = 0
+        cdef int code
+        self._begin(&txn)
+        code = cursor_open(txn, self.environment.data, &cursor)
+        if code == 0:
+            entry_key(key_bytes, group + 1, 0)
+            key.mv_data, key.mv_size = key_bytes, ENTRY_KEY_SIZE
+            code = cursor_get(cursor, &key, &value, MDB_SET_RANGE)
+            code = cursor_get(cursor, &key, &value, MDB_LAST if code == MDB_NOTFOUND else MDB_PREV)
+            if code == 0 and number_read(<uint8_t *>key.mv_data) == group:
+                found = number_read(<uint8_t *>key.mv_data + 8)
+            cursor_close(cursor)
+        txn_abort(txn)
+        if code != 0 and code != MDB_NOTFOUND:
+            raise self._damaged(error_text(code).decode())
         return found
 
     def entries(self, uint64_t group, uint64_t start, Py_ssize_t bytes_max):

@@ -55,6 +55,7 @@ cdef class TurnWriter:
     cdef void after_abort(self) noexcept nogil
     cdef bint has_idle_work(self) noexcept nogil
 
+    cdef void _wake(self) noexcept nogil
     cdef bint _take(self) noexcept nogil
     cdef int _write_turn(self, size_t *offset) noexcept nogil
     cdef int _try_turn(self, size_t start, size_t *stop, uint64_t *count) noexcept nogil

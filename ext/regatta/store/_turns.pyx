@@ -102,7 +102,6 @@ cdef class TurnWriter:
         """Be the storage thread, until close() or a failure. Never takes the GIL between turns."""
         cdef size_t offset
         cdef int code = 0
-        cdef uint64_t one = 1
         with nogil:
             while code == 0 and self._take():
                 offset = 0
@@ -110,7 +109,7 @@ cdef class TurnWriter:
                     code = self._write_turn(&offset)
                     if code != 0:
                         store_release_int(&self.failure_code, code)
-                    write(self.wake_descriptor, &one, sizeof(one))
+                    self._wake()
                     if code != 0 or offset >= self.turn.size:
                         break
 
@@ -132,6 +131,10 @@ cdef class TurnWriter:
         if code < 0:
             raise MemoryError
         return 0
+
+    cdef void _wake(self) noexcept nogil:
+        cdef uint64_t one = 1
+        write(self.wake_descriptor, &one, sizeof(one))
 
     cdef bint _take(self) noexcept nogil:
         """Wait for work and take all of it. Returns False when there is none left and never will be."""
@@ -167,6 +170,7 @@ cdef class TurnWriter:
             if not self.environment.may_retry(code) or self.closed:
                 return code
             store_release_int(&self.stalled_code, code)
+            self._wake()
             usleep(RETRY_WAIT_US)
         code = self.after_commit()
         if code != 0:

@@ -11,9 +11,12 @@ from libc.string cimport memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from regatta.store._catalogue cimport CATALOGUE_DAMAGED
+from regatta.store._catalogue cimport NAME_SIZE_MAX
 from regatta.store._catalogue cimport Counters
 from regatta.store._catalogue cimport counters_load
+from regatta.store._catalogue cimport group_load
 from regatta.store._catalogue cimport group_parse
+from regatta.store._catalogue cimport name_lookup
 from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_get
 from regatta.store._env cimport cursor_open
@@ -223,6 +226,23 @@ cdef class Snapshot:
         """Make a long read on another thread end soon; its result is then worth nothing."""
         self.cancelled = True
 
+    def find(self, bytes name not None):
+        """Return the TableState of a table, or None if there is none of that name."""
+        cdef Slice wanted
+        cdef Group group
+        cdef uint64_t id
+        cdef int code
+        if not 1 <= len(name) <= NAME_SIZE_MAX:
+            return None
+        wanted.data, wanted.size = <const uint8_t *><char *>name, len(name)
+        code = name_lookup(self.txn, self.environment.meta, wanted, &id)
+        if code == 0:
+            code = group_load(self.txn, self.environment.meta, id, &group)
+        if code == MDB_NOTFOUND:
+            return None
+        _check(code)
+        return _table_state(&group)
+
     def groups(self):
         """Return a TableState for every group that has applied anything, the catalogue's too."""
         cdef MDB_cursor *cursor = NULL
@@ -236,10 +256,7 @@ cdef class Snapshot:
         while code == 0:
             code = group_parse(&key, &value, &group)
             if code == 0:
-                name = PyBytes_FromStringAndSize(<char *>group.name, group.name_size)
-                found.append(TableState(
-                    name, group.id, group.applied_index, group.applied_term,
-                    group.table.id, group.table.key_count, group.table.byte_count))
+                found.append(_table_state(&group))
                 code = cursor_get(cursor, &key, &value, MDB_NEXT)
         cursor_close(cursor)
         if code != MDB_NOTFOUND:
@@ -325,6 +342,12 @@ cdef class Snapshot:
         return 0 if code == MDB_NOTFOUND else code
 
 
+cdef object _table_state(const Group *group):
+    name = PyBytes_FromStringAndSize(<char *>group.name, group.name_size)
+    return TableState(name, group.id, group.applied_index, group.applied_term,
+                      group.table.id, group.table.key_count, group.table.byte_count)
+
+
 cdef inline uint64_t fnv1(uint64_t hash, const uint8_t *data, size_t size) noexcept nogil:
     cdef size_t i
     for i in range(size):
@@ -336,7 +359,7 @@ cdef inline uint64_t fnv1(uint64_t hash, const uint8_t *data, size_t size) noexc
 cdef class RangeScan:
     """Pages of a range from one snapshot, made piece by piece."""
 
-    cdef Snapshot snapshot
+    cdef readonly Snapshot snapshot
     cdef object query_bytes     # what the C query points into
     cdef Scan scan
     cdef Buffer page

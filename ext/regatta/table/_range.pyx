@@ -1,0 +1,182 @@
+"""The read path: Range of one key, from the bytes of the request to the bytes of the answer."""
+cimport cython
+from libc.stdint cimport int64_t
+from libc.stdint cimport uint8_t
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp
+from libc.string cimport memcpy
+from libc.string cimport memset
+
+from regatta.http2._session cimport DECLINED
+from regatta.http2._session cimport TAKEN
+from regatta.http2._session cimport CallSink
+from regatta.http2._session cimport Reply
+from regatta.http2._session cimport reply_reserve
+from regatta.store._catalogue cimport Group
+from regatta.store._env cimport get
+from regatta.store._lmdb_h cimport MDB_NOTFOUND
+from regatta.store._lmdb_h cimport MDB_val
+from regatta.store._record cimport STORED_KEY_MAX
+from regatta.store._record cimport USER_KEY_MAX
+from regatta.store._record cimport Record
+from regatta.store._record cimport record_open
+from regatta.store._record cimport stored_key
+from regatta.store._view cimport View
+from regatta.wire._reader cimport KIND_BYTES
+from regatta.wire._reader cimport KIND_VARINT
+from regatta.wire._reader cimport Field
+from regatta.wire._reader cimport Slice
+from regatta.wire._reader cimport field_next
+from regatta.wire._varint cimport varint_size
+from regatta.wire._varint cimport varint_write
+
+from regatta.errors import Code
+
+cdef enum:
+    PATH_SIZE = 20
+    HEADER_SIZE_MAX = 64        # an encoded ResponseHeader with its tag: four numbers
+    FIXED_SIZE = 32             # everything in an answer beside header, key and record
+
+cdef const char *PATH = "/regatta.v1.KV/Range"
+cdef int NOT_FOUND = Code.NOT_FOUND
+cdef int DATA_LOSS = Code.DATA_LOSS
+
+cdef struct Request:            # a RangeRequest as far as it is served here
+    Slice table
+    Slice key
+    bint keys_only
+    bint count_only
+    bint one_key                # no range_end and none of the fields that need a closer look
+
+
+cdef int request_decode(Slice message, Request *request) noexcept nogil:
+    """Decode a RangeRequest. Returns -1 if it is malformed."""
+    cdef Field field
+    cdef int code
+    memset(request, 0, sizeof(Request))
+    request.one_key = True
+    while True:
+        code = field_next(&message, &field)
+        if code <= 0:
+            return code
+        if field.kind == KIND_BYTES:
+            if field.number == 1:
+                request.table = field.bytes
+            elif field.number == 2:
+                request.key = field.bytes
+            elif field.number == 3:
+                request.one_key = field.bytes.size == 0
+        elif field.kind == KIND_VARINT:
+            if field.number == 6:
+                request.keys_only = field.value != 0
+            elif field.number == 7:
+                request.count_only = field.value != 0
+            elif field.number == 4:
+                # One pair is within every limit; a negative one is for the router to refuse.
+                if <int64_t>field.value < 0:
+                    request.one_key = False
+            elif 8 <= field.number <= 11 and field.value != 0:
+                request.one_key = False
+
+
+cdef inline bint is_served(const Request *request) noexcept nogil:
+    """Is it for us? What is wrong with a request is told by the router, which gets the rest."""
+    return (request.one_key and request.table.size > 0
+            and 1 <= request.key.size <= USER_KEY_MAX
+            and not (request.keys_only and request.count_only))
+
+
+@cython.final
+cdef class RangeSink(CallSink):
+    """Answers Range of one key from the newest snapshot, one snapshot for each batch of calls.
+
+    *replica*, *term* and *leader* are what response headers say. With one voter in each group
+    a linearizable read is the same as a local one: nobody else can have acknowledged a write.
+    """
+
+    cdef View view
+    cdef uint64_t replica, term, leader
+
+    def __cinit__(self, View view not None, uint64_t replica, uint64_t term, uint64_t leader):
+        self.view = view
+        self.replica, self.term, self.leader = replica, term, leader
+
+    cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
+        return path_size == PATH_SIZE and memcmp(path, PATH, PATH_SIZE) == 0
+
+    cdef int on_batch_end(self) except -1 nogil:
+        self.view.release()
+        return 0
+
+    cdef int on_call(self, const char *path, size_t path_size,
+                     const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
+        cdef Request request
+        cdef Slice encoded
+        cdef const Group *table
+        encoded.data, encoded.size = message, message_size
+        if request_decode(encoded, &request) < 0 or not is_served(&request):
+            return DECLINED
+        if self.view.renew() != 0:
+            return DECLINED     # the router reads the same way, and tells what is wrong
+        table = self.view.find(request.table.data, request.table.size)
+        if table == NULL:
+            reply.status, reply.message = NOT_FOUND, b"table not found"
+            return TAKEN
+        return self.answer(table, &request, reply)
+
+    cdef int answer(self, const Group *table, const Request *request, Reply *reply) except -1 nogil:
+        cdef uint8_t[STORED_KEY_MAX] key_bytes
+        cdef MDB_val key, value
+        cdef Record record
+        cdef int code
+        stored_key(key_bytes, table.table.id, request.key, &key)
+        code = get(self.view.txn, self.view.environment.data, &key, &value)
+        if code != 0 and code != MDB_NOTFOUND:
+            return DECLINED
+        if code == 0 and record_open(&key, &value, &record) < 0:
+            reply.status, reply.message = DATA_LOSS, b"a stored record is damaged"
+            return TAKEN
+        if request.keys_only and code == 0:
+            record.tail.size = record.revisions_size
+        if reply_reserve(reply, HEADER_SIZE_MAX + FIXED_SIZE + request.key.size
+                         + (record.tail.size if code == 0 else 0)) < 0:
+            with gil:
+                raise MemoryError
+        reply.size = self.write_header(reply.data, table.id)
+        if code == 0:
+            reply.size = write_pair(reply.data, reply.size, request, &record)
+        return TAKEN
+
+    cdef size_t write_header(self, uint8_t *start, uint64_t shard) noexcept nogil:
+        """Write the ResponseHeader, field 1. Returns its size."""
+        cdef uint8_t *at = start + 2    # its length takes one byte: four numbers of 11 at most
+        at[0] = 0x08
+        at = varint_write(at + 1, shard)
+        at[0] = 0x10
+        at = varint_write(at + 1, self.replica)
+        at[0] = 0x20
+        at = varint_write(at + 1, self.term)
+        at[0] = 0x28
+        at = varint_write(at + 1, self.leader)
+        start[0] = 0x0A
+        start[1] = <uint8_t>(at - start - 2)
+        return at - start
+
+
+cdef inline size_t write_pair(uint8_t *start, size_t offset, const Request *request,
+                              const Record *record) noexcept nogil:
+    """Write kvs (field 3), unless only the count is asked for, and count (field 5)."""
+    cdef uint8_t *at = start + offset
+    cdef size_t size
+    if not request.count_only:
+        size = 1 + varint_size(request.key.size) + request.key.size + record.tail.size
+        at[0] = 0x1A
+        at = varint_write(at + 1, size)
+        at[0] = 0x0A
+        at = varint_write(at + 1, request.key.size)
+        memcpy(at, request.key.data, request.key.size)
+        memcpy(at + request.key.size, record.tail.data, record.tail.size)
+        at += request.key.size + record.tail.size
+    at[0] = 0x28
+    at[1] = 1
+    return at + 2 - start

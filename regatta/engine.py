@@ -1,0 +1,144 @@
+"""The face of the database: tables by name, writes, and snapshots to read from."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from regatta import limits
+from regatta.errors import InvalidArgument
+from regatta.errors import NotFound
+from regatta.pb.mvcc_pb2 import Command
+from regatta.pb.mvcc_pb2 import KeyValue
+from regatta.raft.solo import FIRST_TERM
+from regatta.store import Snapshot
+from regatta.store import TableState
+from regatta.store import View
+from regatta.store.node import Stores
+from regatta.table._range import RangeSink
+from regatta.table.driver import Applied
+from regatta.table.driver import Driver
+from regatta.table.driver import Group
+
+log = logging.getLogger("regatta.engine")
+
+META_GROUP = 1000
+reader_threads = 2  # for reads that would hold up the event loop
+
+T = TypeVar("T")
+
+
+class Engine:
+    """All tables of a node. Its methods belong to the event loop's thread."""
+
+    def __init__(self, stores: Stores, node: int, on_failure: Callable[[str], None]) -> None:
+        """Bring the applied state up to the log; blocks until that is done.
+
+        *on_failure* is called with one line when storage has failed for good and the node must
+        stop. Raises StartError when the log is damaged.
+        """
+        self.node = node
+        self.term = FIRST_TERM
+        self._stores = stores
+        self._driver = Driver(stores, node, on_failure)
+        self._driver.start_threads()
+        self._groups: dict[bytes, Group] = {}
+        self._creating: dict[bytes, asyncio.Future[Group]] = {}
+        self._threads = ThreadPoolExecutor(reader_threads, "regatta-read")
+        self._open_groups()
+
+    def _open_groups(self) -> None:
+        states = self._driver.log.states()
+
+        def open_group(table: TableState) -> Group:
+            state = states.get(table.group)
+            return self._driver.open_group(
+                table.group, table.applied_index, table.applied_term, state
+            )
+
+        # The catalogue first: its log may hold tables that the others' logs write to.
+        catalogue = [table for table in self.snapshot().groups() if table.group == META_GROUP]
+        empty = TableState(b"", META_GROUP, 0, 0, 0, 0, 0)
+        self._catalogue = open_group(catalogue[0] if catalogue else empty)
+        for table in self.snapshot().groups():
+            if table.group != META_GROUP:
+                self._groups[table.name] = open_group(table)
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let writes flow on *loop*."""
+        self._driver.attach(loop)
+
+    async def close(self) -> None:
+        """Finish the writes in flight and close the storage."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._driver.close()
+        await asyncio.to_thread(self._threads.shutdown)
+
+    # Reading.
+
+    def range_sink(self) -> RangeSink:
+        """Return what answers single-key reads natively, for the sessions of one thread."""
+        return RangeSink(View(self._stores.data), self.node, self.term, self.node)
+
+    def snapshot(self) -> Snapshot:
+        """Return a view of everything acknowledged so far, which does not change any more."""
+        return Snapshot(self._stores.data)
+
+    async def in_thread(self, snapshot: Snapshot, work: Callable[[], T]) -> T:
+        """Run long *work* on *snapshot* beside the event loop; cancelling ends it early."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            snapshot.cancel()
+            raise
+
+    # Writing.
+
+    async def group_for_write(self, name: bytes) -> Group:
+        """Return the group of a table, which is made if there is none of that name yet."""
+        group = self._groups.get(name)
+        if group is not None:
+            return group
+        check_table_name(name)
+        creation = self._creating.get(name)
+        if creation is None:
+            creation = asyncio.ensure_future(self._create(name))
+            self._creating[name] = creation
+            creation.add_done_callback(lambda _: self._creating.pop(name))
+        # Others may wait for the same table: a caller that gives up doesn't stop it.
+        return await asyncio.shield(creation)
+
+    async def _create(self, name: bytes) -> Group:
+        command = Command(type=Command.PUT, kv=KeyValue(key=name))
+        await self._driver.propose(self._catalogue, command.SerializeToString())
+        created = self.snapshot().find(name)
+        if created is None:
+            raise NotFound("table not found")
+        group = self._driver.new_group(created.group)
+        self._groups[name] = group
+        log.info("created table %s as group %d", name.decode(errors="replace"), created.group)
+        return group
+
+    def propose(self, group: Group, command: Command) -> asyncio.Future[Applied]:
+        """Put *command* into a table's log; the future tells what applying it answered.
+
+        Raises Unavailable, with nothing done, when too much is waiting already.
+        """
+        return self._driver.propose(group, command.SerializeToString())
+
+    async def empty_all_tables(self) -> None:
+        """Delete every pair of every table, through the log. The tables stay."""
+        command = Command(type=Command.DELETE, kv=KeyValue(key=b"\0"), range_end=b"\0")
+        await asyncio.gather(*[self.propose(group, command) for group in self._groups.values()])
+
+
+def check_table_name(name: bytes) -> None:
+    """Raise InvalidArgument if a table can't be called *name*."""
+    if len(name) > limits.table_name_bytes_max:
+        raise InvalidArgument(
+            f"table must be at most {limits.table_name_bytes_max} bytes, got {len(name)}"
+        )
+    if any(byte < 0x20 or byte in (0x2F, 0x7F) for byte in name):
+        raise InvalidArgument("table must not contain '/' or control characters")

@@ -1,0 +1,1 @@
+"""Agreement: what a group's replica decides, without clock, disk, socket or chance."""

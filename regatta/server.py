@@ -1,0 +1,126 @@
+"""Puts the parts of a node together, runs it until a signal, and takes it down in order."""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+
+from regatta import banner
+from regatta import limits
+from regatta.api.deadlines import Wheel
+from regatta.api.health import Health
+from regatta.api.kv import KV
+from regatta.api.maintenance import Maintenance
+from regatta.api.rest import Rest
+from regatta.api.router import Router
+from regatta.api.service import methods_of
+from regatta.api.standard import with_standard_services
+from regatta.config import Settings
+from regatta.engine import Engine
+from regatta.flags import Address
+from regatta.net import Listener
+from regatta.net import listen
+from regatta.net import tls_context
+from regatta.store.node import open_stores
+
+STOPPED, FAILED = 0, 1
+
+
+async def serve(settings: Settings, log: logging.Logger) -> int:
+    """Run a node and return its exit code. Raises StartError when it can't start."""
+    raise_descriptor_limit()
+    # Before anything is opened: a certificate that can't be read is the commonest mistake.
+    tls = tls_context(settings.api.cert_filename, settings.api.key_filename)
+    stop = Stop(asyncio.get_running_loop(), log)
+    stores = open_stores(settings.raft.log_dir, settings.raft.data_dir)
+    engine = Engine(stores, settings.raft.node_id, stop.fail)
+    try:
+        engine.attach(asyncio.get_running_loop())
+        router, health = build_router(engine, settings)
+        listener = await listen(
+            settings.api.address.host,
+            settings.api.address.port,
+            tls,
+            engine.range_sink(),
+            router.connection().dispatch,
+            router.rest.handle,
+        )
+        port = listener.addresses[0][1]
+        # What is there now stays: the collector need not look at it again.
+        gc.freeze()
+        banner.announce(settings, Address(settings.api.address.host, port), log)
+        await stop.wait()
+        await take_down(listener, router, health, stop)
+    finally:
+        await engine.close()
+    # Nothing reads any more: the views went with the connections.
+    stores.close()
+    log.info("stopped")
+    return stop.exit_code
+
+
+def build_router(engine: Engine, settings: Settings) -> tuple[Router, Health]:
+    """Join the services to the router."""
+    services, health = with_standard_services(
+        [KV(engine), Maintenance(engine)], reflection=settings.api.reflection_api
+    )
+    methods = methods_of(services)
+    wheel = Wheel()
+    return Router(methods, wheel, Rest(methods, wheel)), health
+
+
+async def take_down(listener: Listener, router: Router, health: Health, stop: "Stop") -> None:
+    """Let the calls in flight finish, within the grace that is left."""
+    health.set_serving(False)
+    grace_s = 0.0 if stop.failed else limits.stop_grace_s
+    router.end_endless_calls()
+    await listener.stop(grace_s)
+    await router.close()
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files, and so connections, as the system lets this user have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Stop:
+    """The end of a node: the first signal asks for it, a second one does not wait."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
+        self.exit_code = STOPPED
+        self._log = log
+        self._wanted = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the node stops because it can't go on."""
+        return self.exit_code == FAILED
+
+    async def wait(self) -> None:
+        """Wait until the node has a reason to stop."""
+        await self._wanted.wait()
+
+    def fail(self, problem: str) -> None:
+        """Stop the node, which can't go on because of *problem*."""
+        self._log.error("the node stops: %s", problem)
+        self.exit_code = FAILED
+        self._wanted.set()
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        name = signal.Signals(number).name
+        if self._wanted.is_set():
+            self._log.warning("%s again: leaving at once", name)
+            logging.shutdown()
+            # Acknowledged writes are on disk; nothing else may be waited for.
+            os._exit(FAILED)
+        self._log.info(
+            "%s: waiting up to %.0f s for calls in flight; again to leave at once",
+            name,
+            limits.stop_grace_s,
+        )
+        self._wanted.set()

@@ -1,0 +1,10 @@
+from typing import final
+
+from regatta.http2 import CallSink
+from regatta.store import View
+
+@final
+class RangeSink(CallSink):
+    """Answers Range of one key from the newest snapshot, one snapshot for each batch of calls."""
+
+    def __init__(self, view: View, replica: int, term: int, leader: int) -> None: ...
