@@ -18,7 +18,8 @@ import ngh2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from regatta.http2 import CallSink, Session  # noqa: E402
+from regatta.http2 import CallSink
+from regatta.http2 import Session
 
 rounds = 7
 

@@ -50,6 +50,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
         port = listener.addresses[0][1]
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
+        health.set_serving(True)
         banner.announce(settings, Address(settings.api.address.host, port), log)
         await stop.wait()
         await take_down(listener, router, health, stop)

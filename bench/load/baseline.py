@@ -18,16 +18,16 @@ from pathlib import Path
 import grpc
 import lmdb
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health
+from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2_grpc
 
 from regatta.pb.mvcc_pb2 import KeyValue
-from regatta.pb.regatta_pb2 import (
-    PutRequest,
-    PutResponse,
-    RangeRequest,
-    RangeResponse,
-    ResponseHeader,
-)
+from regatta.pb.regatta_pb2 import PutRequest
+from regatta.pb.regatta_pb2 import PutResponse
+from regatta.pb.regatta_pb2 import RangeRequest
+from regatta.pb.regatta_pb2 import RangeResponse
+from regatta.pb.regatta_pb2 import ResponseHeader
 
 SHARD_ID = 10001  # of the first table, the only one here
 MAP_BYTES = 8 << 30

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from regatta.pb.regatta_pb2 import PutRequest
-from tests.cluster.harness import KV, Server
+from tests.cluster.harness import KV
+from tests.cluster.harness import Server
 
 CHANNEL_COUNT = 4
 CALL_TIMEOUT_S = 60.0

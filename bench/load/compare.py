@@ -22,12 +22,24 @@ from typing import Any
 
 import grpc
 
-from bench.load import baseline, h2load
-from bench.load.client import CALL_TIMEOUT_S, CHANNEL_COUNT, do_all, put_all
-from bench.load.h2load import Load, Measurement, Shape
+from bench.load import baseline
+from bench.load import h2load
+from bench.load.client import CALL_TIMEOUT_S
+from bench.load.client import CHANNEL_COUNT
+from bench.load.client import do_all
+from bench.load.client import put_all
+from bench.load.h2load import Load
+from bench.load.h2load import Measurement
+from bench.load.h2load import Shape
 from regatta.pb.mvcc_pb2 import KeyValue
-from regatta.pb.regatta_pb2 import PutRequest, RangeRequest, RangeResponse
-from tests.cluster.harness import KV, Certificate, Daemon, Server, ServerError
+from regatta.pb.regatta_pb2 import PutRequest
+from regatta.pb.regatta_pb2 import RangeRequest
+from regatta.pb.regatta_pb2 import RangeResponse
+from tests.cluster.harness import KV
+from tests.cluster.harness import Certificate
+from tests.cluster.harness import Daemon
+from tests.cluster.harness import Server
+from tests.cluster.harness import ServerError
 
 SERVER_CPU, LOAD_CPU = 0, 1
 TABLE = b"regatta"

@@ -12,7 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.harness import Server, ServerError
+from tests.cluster.harness import Server
+from tests.cluster.harness import ServerError
 
 WARM_UP_S = 1
 # The CPU time is sampled a little inside the measured time, so that the ends don't blur it.

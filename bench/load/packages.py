@@ -18,9 +18,13 @@ from pathlib import Path
 
 import grpc
 
-from bench.load.client import CALL_TIMEOUT_S, put_all
+from bench.load.client import CALL_TIMEOUT_S
+from bench.load.client import put_all
 from regatta.pb.regatta_pb2 import RangeRequest
-from tests.cluster.harness import KV, Certificate, Daemon, ServerError
+from tests.cluster.harness import KV
+from tests.cluster.harness import Certificate
+from tests.cluster.harness import Daemon
+from tests.cluster.harness import ServerError
 
 TABLE = b"packages"
 PREFIX, PREFIX_END = b"python3-", b"python3."

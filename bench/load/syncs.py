@@ -20,9 +20,13 @@ import grpc
 
 from bench.load import h2load
 from bench.load.client import CALL_TIMEOUT_S
-from bench.load.h2load import Load, Shape
+from bench.load.h2load import Load
+from bench.load.h2load import Shape
 from regatta.pb.regatta_pb2 import PutRequest
-from tests.cluster.harness import KV, Certificate, Daemon, ServerError
+from tests.cluster.harness import KV
+from tests.cluster.harness import Certificate
+from tests.cluster.harness import Daemon
+from tests.cluster.harness import ServerError
 
 SYNC_CALLS = ("fdatasync", "fsync", "msync", "sync_file_range", "syncfs", "sync")
 ONE_CLIENT, MANY_CLIENTS = Shape(1, 1), Shape(8, 32)

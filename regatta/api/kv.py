@@ -1,8 +1,7 @@
 """The service regatta.v1.KV: checks, then reads from a snapshot or proposes a write."""
 
-from collections.abc import AsyncGenerator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from regatta import limits
 from regatta.api.context import Context
@@ -13,8 +12,8 @@ from regatta.errors import InvalidArgument
 from regatta.errors import NotFound
 from regatta.errors import error_of
 from regatta.pb.mvcc_pb2 import Command
-from regatta.pb.mvcc_pb2 import Compare
 from regatta.pb.mvcc_pb2 import CommandResult
+from regatta.pb.mvcc_pb2 import Compare
 from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.pb.mvcc_pb2 import RequestOp
 from regatta.pb.mvcc_pb2 import Txn
@@ -68,7 +67,7 @@ class KV:
     """Handlers of regatta.v1.KV."""
 
     descriptor = DESCRIPTOR.services_by_name["KV"]
-    policies = {
+    policies: ClassVar[Mapping[str, Policy]] = {
         "Range": Policy(limits.read_timeout_s, page_or_pair),
         "IterateRange": Policy(
             limits.read_timeout_s,

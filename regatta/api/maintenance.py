@@ -1,5 +1,8 @@
 """The service regatta.v1.Maintenance."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from regatta import limits
 from regatta.api.context import Context
 from regatta.api.service import Policy
@@ -20,7 +23,7 @@ class Maintenance:
 
     descriptor = DESCRIPTOR.services_by_name["Maintenance"]
     # A hash reads everything there is, so it has a write's time.
-    policies = {
+    policies: ClassVar[Mapping[str, Policy]] = {
         "Hash": Policy(limits.write_timeout_s),
         "Reset": Policy(limits.write_timeout_s),
     }

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -12,7 +13,10 @@ from regatta.api.context import Context
 from regatta.api.deadlines import Wheel
 from regatta.api.room import Room
 from regatta.api.service import Method
-from regatta.errors import Code, RegattaError, ResourceExhausted, Unimplemented
+from regatta.errors import Code
+from regatta.errors import RegattaError
+from regatta.errors import ResourceExhausted
+from regatta.errors import Unimplemented
 
 if TYPE_CHECKING:
     from regatta.api.rest import Rest

@@ -4,7 +4,9 @@ A Session is one connection. Its owner feeds it what the peer sent and writes wh
 gives. A CallSink answers hot calls natively; every other call comes to Python as a Call.
 """
 
-from regatta.http2._session import Call, CallSink, Session
+from regatta.http2._session import Call
+from regatta.http2._session import CallSink
+from regatta.http2._session import Session
 from regatta.http2._stream import live_streams
 
 __all__ = ["Call", "CallSink", "Session", "live_streams"]

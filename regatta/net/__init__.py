@@ -5,7 +5,8 @@ tls_context() reads the certificate.
 """
 
 from regatta.net.http1 import Rest
-from regatta.net.listener import Listener, listen
+from regatta.net.listener import Listener
+from regatta.net.listener import listen
 from regatta.net.tls import tls_context
 
 __all__ = ["Listener", "Rest", "listen", "tls_context"]

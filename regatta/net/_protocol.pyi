@@ -2,7 +2,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, final
 
-from regatta.http2 import Call, CallSink
+from regatta.http2 import Call
+from regatta.http2 import CallSink
 
 class Owner(Protocol):
     """What a connection tells about itself."""

@@ -8,9 +8,11 @@ import ssl
 from collections.abc import Callable
 
 from regatta.errors import StartError
-from regatta.http2 import Call, CallSink
+from regatta.http2 import Call
+from regatta.http2 import CallSink
 from regatta.net._protocol import Connection
-from regatta.net.http1 import Http1, Rest
+from regatta.net.http1 import Http1
+from regatta.net.http1 import Rest
 
 handshake_timeout_s = 10.0
 

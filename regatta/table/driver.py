@@ -94,7 +94,7 @@ class Driver:
         loop.add_reader(self._wake, self._on_wake)
 
     async def close(self) -> None:
-        """Finish what was proposed, end the threads. Unless storage failed, nothing is left over."""
+        """Finish what was proposed, unless storage failed, and end the threads."""
         while not self._failed and (self._appending or self._applying):
             await asyncio.sleep(0.005)
         self._loop.remove_reader(self._wake)

@@ -2,7 +2,9 @@ import asyncio
 
 import pytest
 
-from regatta.api.deadlines import Wheel, slot_count, tick_s
+from regatta.api.deadlines import Wheel
+from regatta.api.deadlines import slot_count
+from regatta.api.deadlines import tick_s
 from regatta.errors import DeadlineExceeded
 
 

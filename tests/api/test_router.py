@@ -4,13 +4,19 @@ import asyncio
 import logging
 
 import pytest
-from peer import Peer, router_of
-from services import Data, Kinds, Store, Upkeep
+from peer import Peer
+from peer import router_of
+from services import Data
+from services import Kinds
+from services import Store
+from services import Upkeep
 
 from regatta import limits
-from regatta.api.service import Policy, methods_of
+from regatta.api.service import Policy
+from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
-from regatta.errors import Code, RegattaError
+from regatta.errors import Code
+from regatta.errors import RegattaError
 from regatta.http2 import live_streams
 from regatta.pb import regatta_pb2
 

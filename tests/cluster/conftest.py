@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import Certificate, Daemon
+from tests.cluster.harness import Certificate
+from tests.cluster.harness import Daemon
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,12 @@
 
 import pytest
 
-from tests.cluster.history import DeleteRange, History, HistoryError, Put, Txn, Workload
+from tests.cluster.history import DeleteRange
+from tests.cluster.history import History
+from tests.cluster.history import HistoryError
+from tests.cluster.history import Put
+from tests.cluster.history import Txn
+from tests.cluster.history import Workload
 
 TXN = Txn(b"c/1", None, [Put(b"c/1", b"new"), Put(b"c/2", b"new"), DeleteRange(b"c/3", b"c/5")])
 BEFORE = {b"c/1": b"old", b"c/3": b"old", b"c/4": b"old"}

@@ -16,10 +16,20 @@ import grpc
 import lmdb
 import pytest
 
-from regatta.pb.mvcc_pb2 import Compare, RequestOp
-from regatta.pb.regatta_pb2 import DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest
-from tests.cluster.harness import KV, Daemon
-from tests.cluster.history import DeleteRange, History, Operation, Put, Txn, Workload
+from regatta.pb.mvcc_pb2 import Compare
+from regatta.pb.mvcc_pb2 import RequestOp
+from regatta.pb.regatta_pb2 import DeleteRangeRequest
+from regatta.pb.regatta_pb2 import PutRequest
+from regatta.pb.regatta_pb2 import RangeRequest
+from regatta.pb.regatta_pb2 import TxnRequest
+from tests.cluster.harness import KV
+from tests.cluster.harness import Daemon
+from tests.cluster.history import DeleteRange
+from tests.cluster.history import History
+from tests.cluster.history import Operation
+from tests.cluster.history import Put
+from tests.cluster.history import Txn
+from tests.cluster.history import Workload
 
 ROUND_COUNT = int(os.environ.get("REGATTA_KILL_ROUNDS", "3"))
 SEED = os.environ.get("REGATTA_KILL_SEED", "1")

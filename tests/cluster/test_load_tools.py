@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import h2load, packages, syncs
-from bench.load.compare import Baseline, check_every_answer, copy_to_baseline, load_daemon
+from bench.load import h2load
+from bench.load import packages
+from bench.load import syncs
+from bench.load.compare import Baseline
+from bench.load.compare import check_every_answer
+from bench.load.compare import copy_to_baseline
+from bench.load.compare import load_daemon
 from regatta.pb.regatta_pb2 import PutRequest
-from tests.cluster.harness import KV, Certificate, Daemon, ServerError
+from tests.cluster.harness import KV
+from tests.cluster.harness import Certificate
+from tests.cluster.harness import Daemon
+from tests.cluster.harness import ServerError
 
 PAIR_COUNT = 50
 

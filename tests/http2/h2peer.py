@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import ngh2
 
-from regatta.http2 import Call, CallSink, Session
+from regatta.http2 import Call
+from regatta.http2 import CallSink
+from regatta.http2 import Session
 
 Headers = list[tuple[bytes, bytes]]
 

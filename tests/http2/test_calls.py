@@ -2,7 +2,9 @@
 
 from types import ModuleType
 
-from h2peer import frame, peer, request_headers
+from h2peer import frame
+from h2peer import peer
+from h2peer import request_headers
 
 ECHO = request_headers(b"/test/Echo")
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from regatta.http2 import Call, live_streams
-from regatta.net import Listener, listen
+from regatta.http2 import Call
+from regatta.http2 import live_streams
+from regatta.net import Listener
+from regatta.net import listen
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:
