@@ -73,6 +73,7 @@ cdef class Session:
                              const uint8_t *value, size_t value_size) noexcept nogil
     cdef int data_received(self, Stream *stream, bint last, const uint8_t *data,
                            size_t size) noexcept nogil
+    cdef int discard(self, Stream *stream, size_t size) noexcept nogil
     cdef int frame_received(self, const nghttp2_frame *frame) noexcept nogil
     cdef int data_sent(self, Stream *stream, const uint8_t *frame_header,
                        size_t size) noexcept nogil

@@ -138,6 +138,9 @@ cdef size_t content_length(const Stream *stream) noexcept nogil:
 cdef size_t wanted_bytes(const Stream *stream, size_t held) noexcept nogil:
     """How much of its request the stream should be able to hold, all in all."""
     cdef size_t wanted = WINDOW_BYTES
+    if stream.finished:
+        # Nothing is kept any more. A gRPC call is about to be reset.
+        return 0 if stream.grpc else WINDOW_BYTES
     if stream.grpc:
         # A large message gets its place when those before it have been taken.
         if stream.taken == stream.scanned:
@@ -453,8 +456,10 @@ cdef class Session:
         # A stream holds its peer back by its own window; the connection's is for all of them.
         if nghttp2_session_consume_connection(self.h2, size):
             return NGHTTP2_ERR_CALLBACK_FAILURE
-        if stream == NULL or stream.finished:
+        if stream == NULL:
             return 0
+        if stream.finished:
+            return self.discard(stream, size)
         if stream_receive(stream, data, size) < 0:
             return NGHTTP2_ERR_CALLBACK_FAILURE
         if stream.grpc:
@@ -464,6 +469,14 @@ cdef class Session:
             return self.refuse_plain(stream, 413, b"Request Entity Too Large\n")
         if not last:
             self.regulate(stream)
+        return 0
+
+    cdef int discard(self, Stream *stream, size_t size) noexcept nogil:
+        """Data came after the answer was settled: forget it, up to a limit."""
+        stream.discarded_bytes += size
+        if not stream.grpc and stream.discarded_bytes > body_bytes_max:
+            nghttp2_submit_rst_stream(self.h2, 0, stream.id, NGHTTP2_NO_ERROR)
+        self.regulate(stream)
         return 0
 
     cdef int frame_received(self, const nghttp2_frame *frame) noexcept nogil:
@@ -501,13 +514,16 @@ cdef class Session:
         return 0
 
     cdef int frame_sent(self, const nghttp2_frame *frame) noexcept nogil:
-        """Once an answer is complete, stop the peer from sending the rest of its request."""
+        """Once a gRPC answer is complete, stop the peer from sending the rest of its request.
+
+        Some HTTP clients read an answer only after their request: those may send on, see discard.
+        """
         cdef Stream *stream
         if ((frame.hd.type != NGHTTP2_HEADERS and frame.hd.type != NGHTTP2_DATA)
                 or not frame.hd.flags & NGHTTP2_FLAG_END_STREAM):
             return 0
         stream = <Stream *>nghttp2_session_get_stream_user_data(self.h2, frame.hd.stream_id)
-        if stream == NULL or stream.ended:
+        if stream == NULL or stream.ended or not stream.grpc:
             return 0
         return nghttp2_submit_rst_stream(self.h2, 0, stream.id, NGHTTP2_NO_ERROR)
 
@@ -536,6 +552,7 @@ cdef class Session:
             return self.refuse_plain(stream, 431, b"Request Header Fields Too Large\n")
         kind = content_kind(stream_text(stream, stream.content_type), stream.content_type.size)
         if kind == CONTENT_UNSUPPORTED:
+            stream.grpc = True
             return self.refuse(stream, 415, INVALID_ARGUMENT, b"unsupported gRPC content-type")
         if kind != CONTENT_PLAIN:
             stream.grpc = True
@@ -656,7 +673,7 @@ cdef class Session:
         opened = self.opened_bytes(stream)
         self.reserve(stream, max(held + opened, <size_t>WINDOW_BYTES) - WINDOW_BYTES)
         wanted = wanted_bytes(stream, held)
-        if stream.ended or stream.finished or wanted <= held + opened:
+        if stream.ended or wanted <= held + opened:
             return
         increase = wanted - held - opened
         if wanted > WINDOW_BYTES:

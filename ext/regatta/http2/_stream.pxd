@@ -43,6 +43,7 @@ cdef struct Stream:
     size_t scanned              # gRPC: where the first incomplete message begins
     size_t partial_bytes        # gRPC: that message with its prefix, 0 while the prefix is incomplete
     uint32_t message_count      # gRPC: complete messages in all
+    size_t discarded_bytes      # received after the answer was settled
     size_t reserved_bytes       # held of the connection's budget for large requests
 
     # The answer. Invariant: sent <= answer.size.

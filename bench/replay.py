@@ -1,0 +1,134 @@
+"""Replay recorded client bytes through a Session in memory: no socket, no TLS.
+
+    python bench/replay.py DATA_DIR --table regatta --streams 32
+    python bench/replay.py --echo                # the protocol alone: the tests' sink answers
+
+What it prints is the CPU time of a single-key Range in protocol, codec and store. Requests come
+in batches of --streams, as they do from a client that keeps so many calls in flight.
+"""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ngh2
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from regatta.http2 import CallSink, Session  # noqa: E402
+
+rounds = 7
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data_dir", nargs="?", help="the data environment to read")
+    parser.add_argument("--echo", action="store_true", help="answer by the tests' echo sink")
+    parser.add_argument("--table", default="regatta")
+    parser.add_argument("--key", default="key-%012d", help="how keys look (%(default)s)")
+    parser.add_argument("--keys", type=int, default=100_000, help="how many there are")
+    parser.add_argument("--streams", type=int, default=32, help="requests in a batch")
+    parser.add_argument("--batches", type=int, default=400)
+    return parser.parse_args()
+
+
+def make_target(arguments: argparse.Namespace) -> tuple[CallSink, bytes, Callable[[int], bytes]]:
+    """Return the sink, the method's path, and what makes the n-th key's request."""
+    if arguments.echo:
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests/http2"))
+        from echosink import load_echo
+
+        return load_echo().Echo(), b"/test/Echo", lambda n: (arguments.key % n).encode()
+
+    from regatta.pb.regatta_pb2 import RangeRequest
+    from regatta.table import open_reader
+
+    def request(n: int) -> bytes:
+        message = RangeRequest(table=arguments.table.encode(), key=(arguments.key % n).encode())
+        return message.SerializeToString()
+
+    return open_reader(arguments.data_dir), b"/regatta.v1.KV/Range", request
+
+
+def decline(call: object) -> None:
+    sys.exit(f"the sink declined a call: {call}")
+
+
+def make_session(sink: CallSink) -> Session:
+    return Session(sink, decline, lambda: None)
+
+
+def record(arguments: argparse.Namespace) -> tuple[CallSink, list[bytes], int]:
+    """Return the sink, the client's bytes, one piece a batch, and the bytes of all answers.
+
+    Every request was answered with status 0 by then.
+    """
+    sink, path, request = make_target(arguments)
+    session = make_session(sink)
+    client = ngh2.Connection(ngh2.Role.CLIENT)
+    client.initiate_connection({4: 1 << 20})
+    headers = [
+        (b":method", b"POST"),
+        (b":scheme", b"https"),
+        (b":authority", b"localhost:8443"),
+        (b":path", path),
+        (b"content-type", b"application/grpc"),
+        (b"te", b"trailers"),
+    ]
+    pieces: list[bytes] = []
+    output_bytes = 0
+
+    def exchange() -> int:
+        nonlocal output_bytes
+        pieces.append(client.data_to_send())
+        session.receive(pieces[-1])
+        while output := session.output(1 << 20):
+            output_bytes += len(output)
+            client.receive_data(output)
+        return sum(
+            type(event) is ngh2.TrailersReceived and event.headers == ((b"grpc-status", b"0"),)
+            for event in client.events()
+        )
+
+    exchange()
+    chance = random.Random(1)
+    for _ in range(arguments.batches):
+        for _ in range(arguments.streams):
+            message = request(chance.randrange(arguments.keys))
+            stream = client.send_request(headers)
+            prefix = b"\0" + len(message).to_bytes(4, "big")
+            client.send_data(stream, prefix + message, end_stream=True)
+        answered = exchange()
+        assert answered == arguments.streams, f"{answered} of {arguments.streams} answered"
+    session.close()
+    return sink, pieces, output_bytes
+
+
+def replay(sink: CallSink, pieces: list[bytes], output_bytes: int) -> float:
+    """Return the seconds that one pass takes; the answers' size must be the recorded one."""
+    session = make_session(sink)
+    sent = 0
+    start = time.perf_counter()
+    for piece in pieces:
+        session.receive(piece)
+        while output := session.output(1 << 20):
+            sent += len(output)
+    elapsed = time.perf_counter() - start
+    session.close()
+    assert sent == output_bytes
+    return elapsed
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    sink, pieces, output_bytes = record(arguments)
+    requests = arguments.batches * arguments.streams
+    best = min(replay(sink, pieces, output_bytes) for _ in range(rounds)) / requests
+    print(f"streams={arguments.streams}: {best * 1e9:.0f} ns a request, {1 / best:,.0f} requests/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What the event loop calls for one connection: finds out what the peer speaks, carries bytes.
+
+ALPN says it, or without ALPN the first bytes do. HTTP/2 goes to a Session, here, in C, since at one
+request a wake-up a Python frame would be felt; HTTP/1.1 goes to the protocol object that the
+listener makes for it.
+"""
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport uint8_t
+
+from regatta.http2._session cimport CallSink, Session
+
+cdef extern from "Python.h":
+    int PyBUF_WRITE
+
+cdef enum:
+    INPUT_BYTES = 128 * 1024
+    OUTPUT_BYTES = 256 * 1024   # at most so much is handed to the transport in one write
+
+cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+# One for the whole process: what arrives in it is consumed before the event loop goes on.
+cdef uint8_t[INPUT_BYTES] INPUT
+cdef object INPUT_VIEW = PyMemoryView_FromMemory(<char *>INPUT, INPUT_BYTES, PyBUF_WRITE)
+
+
+@cython.final
+cdef class Connection:
+    """One accepted connection, as asyncio's BufferedProtocol. See the stub."""
+
+    cdef object loop, listener, transport, write
+    cdef CallSink sink
+    cdef object on_call, make_http1
+    cdef Session session        # speaks HTTP/2, once that is settled
+    cdef object http1           # speaks HTTP/1.1, once that is settled
+    cdef bytes seen             # the first bytes, while nothing is settled
+    cdef bint writing_paused, reading_paused
+
+    def __cinit__(self, object loop, object listener, CallSink sink, object on_call,
+                  object make_http1):
+        self.loop, self.listener, self.sink = loop, listener, sink
+        self.on_call, self.make_http1 = on_call, make_http1
+        self.seen = b""
+
+    # -- the event loop's side -------------------------------------------------------------------
+
+    def connection_made(self, object transport):
+        cdef object tls = transport.get_extra_info("ssl_object")
+        cdef object spoken = None if tls is None else tls.selected_alpn_protocol()
+        self.transport = transport
+        self.write = transport.write
+        self.listener.opened(self)
+        if spoken == "h2":
+            self.start_http2()
+            self.flush()
+        elif spoken is not None:
+            self.start_http1()
+
+    def get_buffer(self, Py_ssize_t size_hint):
+        return INPUT_VIEW
+
+    def buffer_updated(self, Py_ssize_t size):
+        if self.session is not None:
+            self.session.feed(INPUT, size)
+            self.flush()
+        elif self.http1 is not None:
+            self.http1.data_received(PyBytes_FromStringAndSize(<char *>INPUT, size))
+        else:
+            self.settle(PyBytes_FromStringAndSize(<char *>INPUT, size))
+
+    def eof_received(self):
+        if self.http1 is not None:
+            return self.http1.eof_received()
+        return False
+
+    def pause_writing(self):
+        self.writing_paused = True
+        if self.http1 is not None:
+            self.http1.pause_writing()
+
+    def resume_writing(self):
+        self.writing_paused = False
+        if self.http1 is not None:
+            self.http1.resume_writing()
+        self.flush()
+
+    def connection_lost(self, object error):
+        cdef Session session = self.session
+        cdef object http1 = self.http1
+        self.transport = self.write = self.session = self.http1 = None
+        if session is not None:
+            session.close()
+        if http1 is not None:
+            http1.connection_lost(error)
+        self.listener.closed(self)
+
+    # -- the listener's side ---------------------------------------------------------------------
+
+    def start_drain(self):
+        if self.session is not None:
+            self.session.start_drain()
+            self.flush()
+        elif self.http1 is not None:
+            self.http1.close()
+        else:
+            self.abort()
+
+    def abort(self):
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- between them ----------------------------------------------------------------------------
+
+    cdef object settle(self, bytes data):
+        """Look at the first bytes, which may come in pieces, and hand them on."""
+        cdef bytes seen = self.seen + data
+        if PREFACE.startswith(seen) and len(seen) < len(PREFACE):
+            self.seen = seen
+            return
+        self.seen = b""
+        if seen.startswith(PREFACE):
+            self.start_http2()
+            self.session.receive(seen)
+            self.flush()
+        else:
+            self.start_http1()
+            self.http1.data_received(seen)
+
+    cdef object start_http2(self):
+        self.session = Session(self.sink, self.on_call, self.flush_soon)
+
+    cdef object start_http1(self):
+        self.http1 = self.make_http1()
+        self.http1.connection_made(self.transport)
+
+    def flush_soon(self):
+        # Answers that become ready in one turn of the loop leave in one write.
+        self.loop.call_soon(self.flush)
+
+    cpdef object flush(self):
+        """Write what the session has, and settle whether to read on."""
+        cdef bytes data
+        cdef bint paused
+        if self.session is None:
+            return
+        while not self.writing_paused:
+            data = self.session.output(OUTPUT_BYTES)
+            if not data:
+                break
+            self.write(data)
+            if self.session is None:
+                return
+        if self.session.is_finished():
+            self.transport.close()
+            return
+        paused = self.session.is_reading_paused()
+        if paused != self.reading_paused:
+            self.reading_paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()

@@ -1,0 +1,32 @@
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, final
+
+from regatta.http2 import Call, CallSink
+
+class Owner(Protocol):
+    """What a connection tells about itself."""
+
+    def opened(self, connection: Connection, /) -> None: ...
+    def closed(self, connection: Connection, /) -> None: ...
+
+@final
+class Connection(asyncio.BufferedProtocol):
+    """One accepted connection; HTTP/2 or HTTP/1.1 by ALPN or the first bytes."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: Owner,
+        sink: CallSink | None,
+        on_call: Callable[[Call], None],
+        make_http1: Callable[[], asyncio.Protocol],
+    ) -> None: ...
+    def start_drain(self) -> None:
+        """Take no more requests; close once those in flight are answered."""
+    def abort(self) -> None:
+        """Close at once; what was not written is lost."""
+    def flush(self) -> None:
+        """Write what is due."""
+    def flush_soon(self) -> None:
+        """Have flush() called in the event loop's next turn."""

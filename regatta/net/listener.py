@@ -1,0 +1,153 @@
+"""The port: accepts connections, and knows them all until it stops."""
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable
+
+from regatta.errors import StartError
+from regatta.http2 import Call, CallSink
+from regatta.net._protocol import Connection
+from regatta.net.http1 import Http1, Rest
+
+handshake_timeout_s = 10.0
+
+
+class Listener:
+    """One open port, on one address or several. Made by listen()."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return every (IP address, port) that is listened on."""
+        sockets = [listening for server in self._servers for listening in server.sockets]
+        return [listening.getsockname()[:2] for listening in sockets]
+
+    @property
+    def connection_count(self) -> int:
+        """Return the number of connections that are open, handshakes not counted."""
+        return len(self._connections)
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more, tell all peers, and wait for calls in flight, up to *grace_s*.
+
+        What is not answered by then is cut off.
+        """
+        self._stopping = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.start_drain()
+        try:
+            await asyncio.wait_for(self._empty.wait(), grace_s)
+        except TimeoutError:
+            for connection in list(self._connections):
+                connection.abort()
+            await self._empty.wait()
+
+    def add(self, server: asyncio.Server) -> None:
+        """Take over one listening server."""
+        self._servers.append(server)
+
+    def opened(self, connection: Connection) -> None:
+        """Note a new connection; called by itself."""
+        self._connections.add(connection)
+        self._empty.clear()
+        if self._stopping:
+            # It was still shaking hands when we stopped.
+            self._loop.call_soon(connection.start_drain)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection; called by itself."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+
+async def listen(
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    sink: CallSink | None,
+    on_call: Callable[[Call], None],
+    rest: Rest,
+) -> Listener:
+    """Open *port* on every address that *host* has; 0 picks a free one, the same on all.
+
+    *sink* and *on_call* get what comes over HTTP/2, *rest* what comes over HTTP/1.1.
+    Raises StartError when the name is unknown or the port can't be had.
+    """
+    loop = asyncio.get_running_loop()
+    listener = Listener(loop)
+    http1 = Http1(rest)
+
+    def make_connection() -> Connection:
+        return Connection(loop, listener, sink, on_call, http1.make_protocol)
+
+    for listening in await bind(host, port):
+        server = await loop.create_server(
+            make_connection,
+            sock=listening,
+            ssl=tls,
+            ssl_handshake_timeout=handshake_timeout_s if tls else None,
+        )
+        listener.add(server)
+    return listener
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Return a bound socket for each address of *host*; an empty one means all addresses."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise StartError(f"can't resolve {host}: {error.strerror}") from None
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            if sockets and port == 0:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            bound = bind_one(family, address, needed=len(found) == 1)
+            if bound is not None:
+                sockets.append(bound)
+    except StartError:
+        for bound in sockets:
+            bound.close()
+        raise
+    if not sockets:
+        raise StartError(f"can't listen on {host}: none of its addresses is on this machine")
+    return sockets
+
+
+def bind_one(
+    family: int, address: tuple[str, int] | tuple[str, int, int, int], *, needed: bool
+) -> socket.socket | None:
+    """Bind one address; None if the machine does not have it and it is not *needed*."""
+    absent = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    bound: socket.socket | None = None
+    try:
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(1024)
+    except OSError as error:
+        if bound is not None:
+            bound.close()
+        if error.errno in absent and not needed:
+            return None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StartError(f"can't listen on {address[0]}:{address[1]}: {reason}") from None
+    return bound
