@@ -27,7 +27,7 @@ cdef enum:                      # what scan_step returns
     SCAN_PAGE = 1               # a page is complete and there are more pairs
     SCAN_END = 2                # nothing more; scan.more tells whether the limit cut it
     SCAN_DAMAGED = 3            # a stored record is damaged
-    SCAN_FAILED = 4             # LMDB failed or memory ran out
+    SCAN_FAILED = 4             # scan.error tells why
 
 cdef struct Scan:
     Query query                 # borrows; must outlive the scan
@@ -38,6 +38,7 @@ cdef struct Scan:
     bint more                   # the limit was reached and at least one pair was left over
     int64_t taken               # pairs over the whole scan
     int64_t count               # pairs on this page
+    int error                   # LMDB code or errno, after SCAN_FAILED
     size_t page_size            # bytes of encoded pairs on this page
 
 # Begin a scan of *table* with a fresh *cursor*.

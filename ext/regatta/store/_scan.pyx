@@ -1,3 +1,4 @@
+from libc.errno cimport ENOMEM
 from libc.string cimport memcmp
 from libc.string cimport memcpy
 from libc.string cimport memset
@@ -122,6 +123,7 @@ cdef int scan_step(Scan *scan, Buffer *out, uint32_t number, size_t pairs_max, s
         if code == MDB_NOTFOUND:
             return SCAN_END
         if code != 0:
+            scan.error = code
             return SCAN_FAILED
         if open_records:
             if record_open(&key, &value, &record) < 0:
@@ -138,6 +140,7 @@ cdef int scan_step(Scan *scan, Buffer *out, uint32_t number, size_t pairs_max, s
                 return SCAN_PAGE
             pair_size = out.size
             if write_pair(out, number, &key, &record, query.keys_only) < 0:
+                scan.error = ENOMEM
                 return SCAN_FAILED
             scan.page_size += out.size - pair_size
         scan.taken += 1

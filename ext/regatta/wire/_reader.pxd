@@ -43,10 +43,11 @@ cdef inline int _read_field(Slice *rest, Field *field) noexcept nogil:
     cdef const uint8_t *at
     cdef uint64_t tag, length = 0
     at = varint_read(rest.data, end, &tag)
-    if at == NULL or tag > 0xFFFFFFFF or tag < 8:
+    if at == NULL or tag >> 32 != 0 or tag < 8:
         return -1
     field.number = <uint32_t>(tag >> 3)
     field.kind = <int>(tag & 7)
+    field.value = 0
     if field.kind == KIND_VARINT:
         at = varint_read(at, end, &field.value)
         if at == NULL:

@@ -1,0 +1,123 @@
+# `make run` is all that a first visit needs. What is installed goes into .venv, what is fetched into
+# third_party and what is made on the way into build; stamp files make a second run quick.
+
+# The first Python here that is new enough; asked only when .venv is made.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+PIP := .venv/bin/python -m pip --disable-pip-version-check -q
+SETUP := .venv/bin/python setup.py -q
+EXTENSIONS := $(shell find ext -name '*.p[yx][xd]')
+PROTOC := .venv/bin/python -m grpc_tools.protoc -Iproto
+PROTOS := $(wildcard proto/regatta/pb/*.proto)
+CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
+
+.PHONY: build run run-client test lint types check coverage sanitize annotate bench
+.PHONY: proto verify-proto lock dist clean distclean
+.DELETE_ON_ERROR:
+
+build: .venv/.built
+
+run: .venv/.built
+	@.venv/bin/regatta --dev-mode --api.reflection-api --raft.address=127.0.0.1:5012 $(ARGS)
+
+run-client: .venv/.built
+	@.venv/bin/python docs/examples/client.py $(ARGS)
+
+test: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/.requirements-dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint ext
+
+types: .venv/.built .venv/.requirements-dev
+	.venv/bin/mypy
+	MYPYPATH=. .venv/bin/stubtest regatta --ignore-missing-stub --allowlist tests/stubtest-allowlist.txt
+
+check: lint types test
+
+# --- What the targets above stand on -------------------------------------------------------------
+
+# A .venv that was made in another place, or by a Python that is no longer there, is made anew.
+ifneq ($(strip $(CHECKOUT)),$(strip $(shell cat .venv/.checkout 2>/dev/null)))
+.PHONY: .venv/.checkout
+endif
+.venv/.checkout:
+	@.ci/install-system-packages "$(PYTHON)"
+	@echo "Making .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@echo "$(CURDIR) $$(readlink -f .venv/bin/python)" >$@
+
+.venv/.requirements: requirements.txt .venv/.checkout
+	@echo "Installing Python packages"
+	@$(PIP) install -r $<
+	@touch $@
+
+.venv/.requirements-dev: requirements-dev.txt .venv/.requirements
+	@echo "Installing Python packages for development"
+	@$(PIP) install -r $<
+	@touch $@
+
+# The command .venv/bin/regatta and the package's metadata; the compiling is left to .venv/.built.
+.venv/.installed: pyproject.toml .venv/.requirements
+	@REGATTA_BUILD=none $(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/.built: setup.py $(EXTENSIONS) third_party/.unpacked .venv/.installed
+	@echo "Compiling"
+	@$(SETUP) build_ext --inplace --parallel $(shell nproc)
+	@touch $@
+
+# Only the C sources and the licences are kept. nghttp2's own build would make nghttp2ver.h.
+third_party/.unpacked: requirements-sources.txt | .venv/.requirements
+	@echo "Fetching the sources of LMDB and nghttp2"
+	@rm -rf third_party build/sources
+	@LMDB_PURE=1 $(PIP) download --no-deps --no-binary lmdb,ngh2 --require-hashes -d build/sources -r $<
+	@mkdir -p third_party/lmdb third_party/nghttp2
+	@tar -xzf build/sources/lmdb-*.tar.gz -C third_party/lmdb --strip-components=1 --wildcards \
+	  'lmdb-*/LICENSE' 'lmdb-*/lib/lmdb.h' 'lmdb-*/lib/mdb.c' 'lmdb-*/lib/midl.[ch]'
+	@tar -xzf build/sources/ngh2-*.tar.gz -C third_party/nghttp2 --strip-components=3 --wildcards \
+	  '*/vendor/nghttp2/COPYING' '*/vendor/nghttp2/lib/*.[ch]' '*/vendor/nghttp2/lib/includes/*'
+	@sed 's/@PACKAGE_VERSION@/1.70.0/; s/@PACKAGE_VERSION_NUM@/0x014600/' \
+	  third_party/nghttp2/lib/includes/nghttp2/nghttp2ver.h.in \
+	  >third_party/nghttp2/lib/includes/nghttp2/nghttp2ver.h
+	@touch $@
+
+# --- For those who change Regatta ----------------------------------------------------------------
+
+# The generated modules are committed, so that no build needs a protobuf compiler.
+proto: .venv/.requirements-dev
+	$(PROTOC) --python_out=. --pyi_out=. $(PROTOS)
+
+verify-proto: .venv/.requirements-dev
+	rm -rf build/proto && mkdir -p build/proto
+	$(PROTOC) --python_out=build/proto --pyi_out=build/proto $(PROTOS)
+	@for file in build/proto/regatta/pb/*; do diff -u "regatta/pb/$${file##*/}" "$$file" || exit 1; done
+
+# Pins what requirements.in and requirements-dev.in ask for to the newest versions there are.
+lock:
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/pip install -q -r requirements.in
+	(echo "# Made from requirements.in by \`make lock\`."; \
+	  build/lock/bin/pip freeze --all --exclude pip) >requirements.txt
+	build/lock/bin/pip install -q -r requirements.txt -r requirements-dev.in
+	(echo "# Made from requirements.in and requirements-dev.in by \`make lock\`."; \
+	  build/lock/bin/pip freeze --all --exclude pip) >requirements-dev.txt
+
+# Coloured HTML of the C that Cython makes, in build/cython-html.
+annotate: .venv/.built
+	REGATTA_ANNOTATE=1 $(SETUP) --version
+
+dist: .venv/.built .venv/.requirements-dev
+	rm -rf dist
+	.venv/bin/python -m build --no-isolation --outdir dist
+
+clean:
+	rm -rf build dist *.egg-info .venv/.built .venv/.installed
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage
+	find regatta ext -name '*.so' -delete -o -name '*.c' -delete -o -name '*.html' -delete
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv third_party

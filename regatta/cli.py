@@ -1,0 +1,125 @@
+"""The command `regatta`: reads the command line, starts the node, turns errors into exit codes."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+from regatta import __version__
+from regatta.config import FLAGS
+from regatta.config import Settings
+from regatta.config import load
+from regatta.errors import StartError
+
+# Exit codes.
+FINE, FAILED, WRONG_USAGE = 0, 1, 2
+
+USAGE = """\
+Regatta is a read-optimised key-value store: gRPC and REST on one TLS port.
+
+Usage:
+  regatta [flags]   start a node; it runs until SIGINT or SIGTERM
+  regatta version   print the version
+  regatta help      print this
+
+To try it: regatta --dev-mode --api.reflection-api
+
+Flags are written --flag=value or --flag value; a bool flag alone means true. Lists repeat the flag
+or separate with commas. Durations are written like 300ms, 10s or 1m30s.
+
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; a user's mistake is told in two lines at most."""
+    open_standard_streams()
+    try:
+        return run(sys.argv[1:] if arguments is None else arguments)
+    except StartError as error:
+        complain(error)
+        return WRONG_USAGE if error.usage else FAILED
+    except KeyboardInterrupt:
+        return FINE  # the signal came before the node was there to stop
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what *arguments* ask for and return the exit code; StartError tells what is wrong."""
+    given, words = FLAGS.read(arguments)
+    if "help" in given or words == ["help"]:
+        return say(USAGE + FLAGS.help())
+    if words == ["version"]:
+        return say(version())
+    if words:
+        raise StartError(f'unexpected argument: "{words[0]}"', remedy_for(words[0]), usage=True)
+    return start(load(given))
+
+
+def start(settings: Settings) -> int:
+    """Run a node until it is told to stop, and return its exit code."""
+    # Imported here, so that help, version and mistakes don't wait for them.
+    import uvloop
+
+    from regatta import certificate
+    from regatta import logs
+    from regatta.server import serve
+
+    log = logs.configure(settings.log_level, dev_mode=settings.dev_mode)
+    for warning in settings.warnings:
+        log.warning(warning)
+    try:
+        certificate.prepare(settings.api, log, dev_mode=settings.dev_mode)
+        return uvloop.run(serve(settings, log))
+    except (StartError, KeyboardInterrupt):
+        raise
+    except Exception:
+        log.exception("the node failed")
+        return FAILED
+
+
+def remedy_for(word: str) -> str:
+    """Return what to do about an argument that is no flag and no command."""
+    if word in ("true", "false"):
+        return f"A bool flag takes its value with an equals sign: --flag={word}."
+    return "Flags begin with --; see `regatta --help`."
+
+
+def version() -> str:
+    """Return what `regatta version` prints."""
+    system, machine = platform.system().lower(), platform.machine()
+    return (
+        "Copyright the Regatta authors, Apache License 2.0\n"
+        "\n"
+        "Regatta\n"
+        f"Version: {__version__}\n"
+        f"Python: {platform.python_version()} ({system}/{machine})"
+    )
+
+
+def say(text: str) -> int:
+    """Print *text* and return the exit code; a reader that has gone is not an error."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Python would try once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FINE
+
+
+def complain(error: StartError) -> None:
+    """Print what is wrong and, where there is one, the remedy on standard error."""
+    lines = [f"regatta: {error}", error.remedy]
+    try:
+        print("\n".join(filter(None, lines)), file=sys.stderr, flush=True)
+    except OSError:
+        return  # nobody listens; the exit code tells
+
+
+def open_standard_streams() -> None:
+    """Open whichever of the three standard descriptors was closed by the caller.
+
+    Otherwise a database file or a socket would get its number, and a message meant for standard
+    error would be written into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)

@@ -1,0 +1,309 @@
+"""The settings of a node: the table of flags, the frozen tree made of their values, the checks.
+
+A flag `--api.cert-filename` becomes `settings.api.cert_filename`; durations are in seconds and end
+in `_s`. FLAGS is the one place that knows names, types, defaults and meanings: parsing, `--help`
+and docs/configuration.md all come from it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regatta.errors import StartError
+from regatta.flags import ADDRESS
+from regatta.flags import BOOL
+from regatta.flags import DURATION
+from regatta.flags import MEMBERS
+from regatta.flags import PATH
+from regatta.flags import STRING
+from regatta.flags import STRINGS
+from regatta.flags import UINT
+from regatta.flags import Address
+from regatta.flags import Flag
+from regatta.flags import Flags
+from regatta.flags import Texts
+from regatta.flags import parse_address
+
+default_cert_filename = "hack/server.crt"
+default_key_filename = "hack/server.key"
+single_node_address = Address("127.0.0.1", 5012)
+KAFKA_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+log_levels = ("DEBUG", "INFO", "WARN", "ERROR")
+
+FLAGS = Flags(
+    [
+        Flag("dev-mode", BOOL, "false", "for development: readable logs, a certificate is made"),
+        Flag("log-level", STRING, "DEBUG", "least level that is logged: DEBUG, INFO, WARN, ERROR"),
+        Flag(
+            "api.address",
+            ADDRESS,
+            "localhost:8443",
+            "where gRPC and REST listen, always with TLS; an empty host is all interfaces",
+        ),
+        Flag("api.cert-filename", PATH, default_cert_filename, "server certificate (PEM)"),
+        Flag("api.key-filename", PATH, default_key_filename, "its private key (PEM)"),
+        Flag("api.reflection-api", BOOL, "false", "serve gRPC reflection; not for production"),
+        Flag("kafka.brokers", STRINGS, "localhost:9092", "addresses of the brokers"),
+        Flag("kafka.timeout", DURATION, "10s", "time limit for dialling a broker"),
+        Flag("kafka.group-id", STRING, "regatta-local", "consumer group"),
+        Flag("kafka.topics", STRINGS, "", "topics to consume, each into the table of its name"),
+        Flag("kafka.tls", BOOL, "false", "talk TLS to the brokers"),
+        Flag("kafka.server-cert-filename", PATH, "", "CA that signed the brokers' certificates"),
+        Flag("kafka.client-cert-filename", PATH, "", "own certificate for the brokers"),
+        Flag("kafka.client-key-filename", PATH, "", "its private key"),
+        Flag(
+            "raft.address",
+            ADDRESS,
+            "",
+            "own public address for Raft traffic, and the node's identity; a single node without "
+            f"it takes {single_node_address}",
+        ),
+        Flag(
+            "raft.listen-address",
+            ADDRESS,
+            "",
+            "where Raft listens if not on raft.address; the host 0.0.0.0 is all interfaces",
+        ),
+        Flag(
+            "raft.initial-members",
+            MEMBERS,
+            "",
+            "every node of the cluster, this one among them; only a cluster of one works so far",
+        ),
+        Flag("raft.cluster-id", UINT, "1", "id of the cluster"),
+        Flag("raft.node-id", UINT, "1", "id of this node, from 1"),
+        Flag("raft.node-host-dir", PATH, "/tmp/regatta/raft", "directory of the Raft log"),
+        Flag(
+            "raft.wal-dir",
+            PATH,
+            "",
+            "another place for the Raft log, such as a fast disk that survives a power cut",
+        ),
+        Flag(
+            "raft.state-machine-dir",
+            PATH,
+            "/tmp/regatta/state-machine",
+            "the data; the directory made is <path>-<cluster id>-<node id>",
+        ),
+        Flag(
+            "raft.state-machine-wal-dir",
+            PATH,
+            "",
+            "accepted and without effect: the Raft log is the data's log",
+        ),
+    ],
+    titles={
+        "": "General",
+        "api": "API: gRPC and REST",
+        "kafka": "Kafka (can't be used yet)",
+        "raft": "Raft and storage",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """The port that clients use."""
+
+    address: Address
+    cert_filename: Path
+    key_filename: Path
+    reflection_api: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Where topics are consumed from; no topics, no consumer."""
+
+    brokers: tuple[Address, ...]
+    timeout_s: float
+    group_id: str
+    topics: tuple[str, ...]
+    tls: bool
+    server_cert_filename: Path | None
+    client_cert_filename: Path | None
+    client_key_filename: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class RaftSettings:
+    """This node in its cluster, and where its files are."""
+
+    address: Address
+    listen_address: Address
+    initial_members: Mapping[int, Address]
+    cluster_id: int
+    node_id: int
+    log_dir: Path  # raft.wal-dir, else raft.node-host-dir
+    data_dir: Path  # raft.state-machine-dir with the ids appended
+    node_host_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a node is told at its start."""
+
+    dev_mode: bool
+    log_level: str  # one of log_levels
+    api: ApiSettings
+    kafka: KafkaSettings
+    raft: RaftSettings
+    warnings: tuple[str, ...]  # what was accepted and has no effect
+
+
+def load(*sources: Texts) -> Settings:
+    """Return the settings that *sources* give, the first of them counting most.
+
+    Raises StartError, marked as wrong usage, for the first thing that is wrong.
+    """
+    values = FLAGS.settle(*sources)
+    settings = Settings(
+        dev_mode=values["dev-mode"],
+        log_level=log_level(values["log-level"]),
+        api=api_settings(values),
+        kafka=kafka_settings(values),
+        raft=raft_settings(values),
+        warnings=warnings(values),
+    )
+    refuse_what_is_missing(settings)
+    return settings
+
+
+def log_level(text: str) -> str:
+    """Return the level in capitals; StartError if there is none of that name."""
+    if text.upper() not in log_levels:
+        raise wrong(f'--log-level: unknown level "{text}"', f"Use one of {', '.join(log_levels)}.")
+    return text.upper()
+
+
+def api_settings(values: Mapping[str, Any]) -> ApiSettings:
+    """Return the checked api.* flags."""
+    return ApiSettings(
+        address=needed(values, "api.address"),
+        cert_filename=Path(needed(values, "api.cert-filename")),
+        key_filename=Path(needed(values, "api.key-filename")),
+        reflection_api=values["api.reflection-api"],
+    )
+
+
+def kafka_settings(values: Mapping[str, Any]) -> KafkaSettings:
+    """Return the checked kafka.* flags; with kafka.tls its three files must be there."""
+    if values["kafka.timeout"] <= 0:
+        raise wrong("--kafka.timeout must be longer than nothing", "Write it like 10s.")
+    for topic in values["kafka.topics"]:
+        if not KAFKA_TOPIC.fullmatch(topic):
+            remedy = "A topic has 1 to 249 letters, digits, dots, underscores and hyphens."
+            raise wrong(f'--kafka.topics: "{topic}" is not a topic', remedy)
+    return KafkaSettings(
+        brokers=tuple(broker_address(text) for text in values["kafka.brokers"]),
+        timeout_s=values["kafka.timeout"],
+        group_id=needed(values, "kafka.group-id"),
+        topics=values["kafka.topics"],
+        tls=values["kafka.tls"],
+        server_cert_filename=kafka_file(values, "kafka.server-cert-filename"),
+        client_cert_filename=kafka_file(values, "kafka.client-cert-filename"),
+        client_key_filename=kafka_file(values, "kafka.client-key-filename"),
+    )
+
+
+def broker_address(text: str) -> Address:
+    """Return a broker's host and port; StartError if it is not one."""
+    try:
+        return parse_address(text)
+    except ValueError:
+        raise wrong(
+            f'--kafka.brokers: "{text}" is not host:port', f"Write it like {ADDRESS.example}."
+        ) from None
+
+
+def kafka_file(values: Mapping[str, Any], name: str) -> Path | None:
+    """Return the path of a file that kafka.tls needs, None where none is given."""
+    text = values[name]
+    if values["kafka.tls"] and not text:
+        raise wrong(f"--kafka.tls is on, and --{name} is not given", "Name the PEM file.")
+    if values["kafka.tls"] and not Path(text).is_file():
+        raise wrong(f"--{name}: there is no file {text}", "Name a PEM file that exists.")
+    return Path(text) if text else None
+
+
+def raft_settings(values: Mapping[str, Any]) -> RaftSettings:
+    """Return the checked raft.* flags; a single node need not say its address."""
+    cluster_id, node_id = values["raft.cluster-id"], values["raft.node-id"]
+    if node_id == 0:
+        raise wrong("--raft.node-id must not be 0", "Number the nodes from 1.")
+    address = values["raft.address"]
+    if address is None and values["raft.initial-members"]:
+        remedy = "Pass --raft.address=<this node's address in --raft.initial-members>."
+        raise wrong("raft address must be set with --raft.initial-members", remedy)
+    address = address or single_node_address
+    if not address.host or not address.port:
+        raise wrong(
+            f"--raft.address: {address} is not an address that other nodes can reach",
+            "Give a host and a port other than 0.",
+        )
+    node_host_dir = needed(values, "raft.node-host-dir")
+    state_machine_dir = Path(needed(values, "raft.state-machine-dir"))
+    return RaftSettings(
+        address=address,
+        listen_address=values["raft.listen-address"] or address,
+        initial_members=members(values["raft.initial-members"], node_id, address),
+        cluster_id=cluster_id,
+        node_id=node_id,
+        log_dir=Path(values["raft.wal-dir"] or node_host_dir),
+        data_dir=Path(f"{state_machine_dir}-{cluster_id}-{node_id}"),
+        node_host_dir=Path(node_host_dir),
+    )
+
+
+def members(
+    pairs: tuple[tuple[int, Address], ...], node_id: int, address: Address
+) -> dict[int, Address]:
+    """Return the address of every node by its id; no pairs mean this node alone."""
+    found = dict(pairs) or {node_id: address}
+    if pairs and len(found) < len(pairs):
+        raise wrong("--raft.initial-members names one id twice", "Give every node its own id.")
+    if found.get(node_id) != address:
+        raise wrong(
+            f"--raft.initial-members lacks this node, {node_id}={address}",
+            "Name every node of the cluster, with the same list on all of them.",
+        )
+    return found
+
+
+def warnings(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return one line for each flag that was given and has no effect."""
+    if not values["raft.state-machine-wal-dir"]:
+        return ()
+    return (
+        "--raft.state-machine-wal-dir has no effect: the Raft log is the data's log "
+        "(--raft.wal-dir places it)",
+    )
+
+
+def refuse_what_is_missing(settings: Settings) -> None:
+    """Raise StartError where the settings ask for what this version can't do yet."""
+    if settings.kafka.topics:
+        raise wrong(
+            "consuming from Kafka can't be done yet",
+            "Start without --kafka.topics, and write through the API.",
+        )
+    if len(settings.raft.initial_members) > 1:
+        raise wrong(
+            "a node can't form a cluster yet",
+            "Start a single node, without --raft.initial-members.",
+        )
+
+
+def needed(values: Mapping[str, Any], name: str) -> Any:
+    """Return the flag's value; StartError if it is empty."""
+    if not values[name]:
+        default = FLAGS.by_name[name].default
+        raise wrong(f"--{name} must not be empty", f"Leave it out to have {default}.")
+    return values[name]
+
+
+def wrong(problem: str, remedy: str) -> StartError:
+    """Return the error of a command line that can't be used."""
+    return StartError(problem, remedy, usage=True)

@@ -1,0 +1,94 @@
+"""The command `regatta`, run as a user runs it."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from regatta import __version__
+
+
+def regatta(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "regatta", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("argument", ["help", "--help", "-h"])
+def test_help_names_every_flag_within_100_columns(argument: str) -> None:
+    from regatta.config import FLAGS
+
+    done = regatta(argument)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    for name in FLAGS.by_name:
+        assert any(line.split()[:1] == [f"--{name}"] for line in lines)
+
+
+def test_version_names_the_release_and_the_python_below_it() -> None:
+    done = regatta("version")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, empty, *rest = done.stdout.splitlines()
+    assert first.startswith("Copyright")
+    assert empty == ""
+    assert rest[:2] == ["Regatta", f"Version: {__version__}"]
+    assert rest[2].startswith(f"Python: {platform.python_version()} (")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["--api.adress=a:1"], ["unknown flag: --api.adress", "Did you mean --api.address?"]),
+        (["--raft.node-id=0"], ["--raft.node-id must not be 0", "Number the nodes from 1."]),
+        (
+            ["--dev-mode", "false"],
+            [
+                'unexpected argument: "false"',
+                "A bool flag takes its value with an equals sign: --flag=false.",
+            ],
+        ),
+        (
+            ["leader"],
+            ['unexpected argument: "leader"', "Flags begin with --; see `regatta --help`."],
+        ),
+        (
+            ["--kafka.topics=orders"],
+            [
+                "consuming from Kafka can't be done yet",
+                "Start without --kafka.topics, and write through the API.",
+            ],
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_two_lines(arguments: list[str], lines: list[str]) -> None:
+    done = regatta(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [f"regatta: {lines[0]}", lines[1]]
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [sys.executable, "-m", "regatta", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=20,
+        check=False,
+    )
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (0, b"")
+
+
+def test_closed_standard_streams_are_replaced_before_a_file_takes_their_number() -> None:
+    script = (
+        "import os; os.close(2); os.close(1)\n"
+        "from regatta.cli import open_standard_streams\n"
+        "open_standard_streams()\n"
+        "os._exit(0 if os.open('/dev/zero', os.O_RDONLY) > 2 else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=20, check=False).returncode == 0

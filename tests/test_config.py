@@ -1,0 +1,240 @@
+"""The command line becomes settings, or one clear error."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from regatta.config import FLAGS
+from regatta.config import Settings
+from regatta.config import load
+from regatta.durations import parse_duration
+from regatta.errors import StartError
+from regatta.flags import Address
+
+
+def settings(*arguments: str) -> Settings:
+    """Return the settings that a command line gives."""
+    given, rest = FLAGS.read(arguments)
+    assert rest == []
+    return load(given)
+
+
+def refusal(*arguments: str) -> StartError:
+    """Return the error that a command line meets."""
+    with pytest.raises(StartError) as caught:
+        settings(*arguments)
+    assert caught.value.usage
+    assert caught.value.remedy
+    assert "\n" not in f"{caught.value}{caught.value.remedy}"
+    return caught.value
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    assert {flag.name: (flag.kind.name, flag.default) for flag in FLAGS.by_name.values()} == {
+        "dev-mode": ("bool", "false"),
+        "log-level": ("string", "DEBUG"),
+        "api.address": ("host:port", "localhost:8443"),
+        "api.cert-filename": ("path", "hack/server.crt"),
+        "api.key-filename": ("path", "hack/server.key"),
+        "api.reflection-api": ("bool", "false"),
+        "kafka.brokers": ("strings", "localhost:9092"),
+        "kafka.timeout": ("duration", "10s"),
+        "kafka.group-id": ("string", "regatta-local"),
+        "kafka.topics": ("strings", ""),
+        "kafka.tls": ("bool", "false"),
+        "kafka.server-cert-filename": ("path", ""),
+        "kafka.client-cert-filename": ("path", ""),
+        "kafka.client-key-filename": ("path", ""),
+        "raft.address": ("host:port", ""),
+        "raft.listen-address": ("host:port", ""),
+        "raft.initial-members": ("id=host:port,…", ""),
+        "raft.cluster-id": ("uint", "1"),
+        "raft.node-id": ("uint", "1"),
+        "raft.node-host-dir": ("path", "/tmp/regatta/raft"),
+        "raft.wal-dir": ("path", ""),
+        "raft.state-machine-dir": ("path", "/tmp/regatta/state-machine"),
+        "raft.state-machine-wal-dir": ("path", ""),
+    }
+
+
+def test_no_flags_make_a_single_node_on_loopback() -> None:
+    node = settings()
+    assert node.api.address == Address("localhost", 8443)
+    assert node.raft.address == node.raft.listen_address == Address("127.0.0.1", 5012)
+    assert node.raft.initial_members == {1: Address("127.0.0.1", 5012)}
+    assert node.raft.log_dir == Path("/tmp/regatta/raft")
+    assert node.raft.data_dir == Path("/tmp/regatta/state-machine-1-1")
+    assert node.kafka.topics == ()
+    assert node.kafka.timeout_s == 10.0
+    assert (node.dev_mode, node.log_level, node.warnings) == (False, "DEBUG", ())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--api.address", "[::1]:9000", "--dev-mode", "--log-level", "warn"],
+        ["--api.address=[::1]:9000", "--dev-mode=true", "--log-level=Warn"],
+        ["--api.address=a:1", "--log-level=WARN", "--api.address=[::1]:9000", "--dev-mode=T"],
+    ],
+    ids=["spaces", "equals", "the last one wins"],
+)
+def test_a_flag_takes_its_value_after_a_space_or_an_equals_sign(arguments: list[str]) -> None:
+    node = settings(*arguments)
+    assert node.api.address == Address("::1", 9000)
+    assert str(node.api.address) == "[::1]:9000"
+    assert node.dev_mode
+    assert node.log_level == "WARN"
+
+
+def test_directories_carry_the_ids_and_the_log_may_live_elsewhere() -> None:
+    node = settings(
+        "--raft.state-machine-dir=/data/state/",
+        "--raft.cluster-id=0x10",
+        "--raft.node-id=18446744073709551615",
+        "--raft.wal-dir=/fast",
+    )
+    assert node.raft.data_dir == Path("/data/state-16-18446744073709551615")
+    assert node.raft.log_dir == Path("/fast")
+    assert node.raft.node_host_dir == Path("/tmp/regatta/raft")
+
+
+def test_a_list_may_repeat_its_flag_or_use_commas() -> None:
+    node = settings("--kafka.brokers=a:1,b:2", "--kafka.brokers", "c:3")
+    assert node.kafka.brokers == (Address("a", 1), Address("b", 2), Address("c", 3))
+
+
+def test_the_first_source_that_has_a_flag_wins() -> None:
+    command_line = {"log-level": ["ERROR"]}
+    file = {"log-level": ["INFO"], "raft.node-id": ["7"]}
+    node = load(command_line, file)
+    assert (node.log_level, node.raft.node_id) == ("ERROR", 7)
+
+
+def test_a_cluster_of_one_is_accepted() -> None:
+    node = settings("--raft.address=a:5012", "--raft.initial-members=1=a:5012")
+    assert node.raft.initial_members == {1: Address("a", 5012)}
+
+
+def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
+    (warning,) = settings("--raft.state-machine-wal-dir=/x").warnings
+    assert "--raft.state-machine-wal-dir has no effect" in warning
+
+
+@pytest.mark.parametrize(
+    ("argument", "problem"),
+    [
+        ("--kafka.timeout=10 parsecs", '--kafka.timeout: "10 parsecs" is not a duration'),
+        ("--kafka.timeout=0", "--kafka.timeout must be longer than nothing"),
+        ("--kafka.timeout=-1s", "--kafka.timeout must be longer than nothing"),
+        ("--kafka.brokers=a", '--kafka.brokers: "a" is not host:port'),
+        ("--kafka.brokers=a:1,,b:2", '--kafka.brokers: "a:1,,b:2" is not a list'),
+        ("--kafka.topics=a/b", '--kafka.topics: "a/b" is not a topic'),
+        ("--kafka.group-id=", "--kafka.group-id must not be empty"),
+        ("--kafka.topics=orders", "consuming from Kafka can't be done yet"),
+        ("--raft.node-id=0", "--raft.node-id must not be 0"),
+        ("--raft.node-id=-1", '--raft.node-id: "-1" is not a whole number below 2^64'),
+        ("--raft.node-id=1.5", '--raft.node-id: "1.5" is not a whole number below 2^64'),
+        ("--raft.node-id=", '--raft.node-id: "" is not a whole number below 2^64'),
+        ("--raft.cluster-id=18446744073709551616", "--raft.cluster-id: "),
+        ("--raft.cluster-id=0x10000000000000000", "--raft.cluster-id: "),
+        ("--raft.cluster-id=\u0663", "--raft.cluster-id: "),
+        ("--raft.address=:5012", "--raft.address: :5012 is not an address"),
+        ("--raft.address=a:0", "--raft.address: a:0 is not an address"),
+        ("--raft.initial-members=1=a:1", "raft address must be set"),
+        ("--raft.node-host-dir=", "--raft.node-host-dir must not be empty"),
+        ("--raft.state-machine-dir=", "--raft.state-machine-dir must not be empty"),
+        ("--api.address=", "--api.address must not be empty"),
+        ("--api.address=localhost", '--api.address: "localhost" is not host:port'),
+        ("--api.address=localhost:http", '--api.address: "localhost:http" is not host:port'),
+        ("--api.address=localhost:65536", '--api.address: "localhost:65536" is not host:port'),
+        ("--api.address=https://a:1", '--api.address: "https://a:1" is not host:port'),
+        ("--api.address=::1:8443", '--api.address: "::1:8443" is not host:port'),
+        ("--api.address=[127.0.0.1]:1", '--api.address: "[127.0.0.1]:1" is not host:port'),
+        ("--dev-mode=yes", '--dev-mode: "yes" is not true or false'),
+        ("--log-level=loud", '--log-level: unknown level "loud"'),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_flag(argument: str, problem: str) -> None:
+    assert str(refusal(argument)).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ("1=a:1,2=b:2", "a node can't form a cluster yet"),
+        ("1=a:1,1=b:2", "--raft.initial-members names one id twice"),
+        ("2=b:2", "--raft.initial-members lacks this node, 1=a:1"),
+        ("1=b:1", "--raft.initial-members lacks this node, 1=a:1"),
+        ("a:1", '--raft.initial-members: "a:1" is not a list of id=host:port'),
+    ],
+)
+def test_wrong_members_are_refused(members: str, problem: str) -> None:
+    assert str(refusal("--raft.address=a:1", f"--raft.initial-members={members}")) == problem
+
+
+def test_kafka_tls_needs_its_three_files(tmp_path: Path) -> None:
+    given = ["--kafka.tls"]
+    for name in ("server-cert", "client-cert", "client-key"):
+        assert f"--kafka.{name}-filename is not given" in str(refusal(*given))
+        path = tmp_path / name
+        given.append(f"--kafka.{name}-filename={path}")
+        assert f"--kafka.{name}-filename: there is no file {path}" in str(refusal(*given))
+        path.touch()
+    assert settings(*given).kafka.client_key_filename == path
+
+
+@pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [
+        ("--api.adress=a:1", "Did you mean --api.address?"),
+        ("--raft.nodeid", "Did you mean --raft.node-id?"),
+        ("-dev-mode", "Did you mean --dev-mode?"),
+        ("--raft_node_host_dir=x", "Did you mean --raft.node-host-dir?"),
+        ("--zzz", "See `regatta --help` for all flags."),
+    ],
+)
+def test_an_unknown_flag_suggests_the_nearest(argument: str, remedy: str) -> None:
+    error = refusal(argument)
+    assert str(error) == f"unknown flag: {argument.partition('=')[0]}"
+    assert error.remedy == remedy
+
+
+def test_a_flag_at_the_end_needs_its_value() -> None:
+    error = refusal("--raft.address")
+    assert str(error) == "--raft.address needs a value"
+    assert error.remedy == "Write --raft.address=<host:port>."
+
+
+def test_what_follows_two_dashes_is_no_flag() -> None:
+    assert FLAGS.read(["--", "--dev-mode", "-h"]) == ({}, ["--dev-mode", "-h"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("300ms", 0.3),
+        ("1m30s", 90.0),
+        ("1h", 3600.0),
+        ("1.5h", 5400.0),
+        (".5s", 0.5),
+        ("1.s", 1.0),
+        ("+2us", 2e-6),
+        ("2\u00b5s", 2e-6),
+        ("2\u03bcs", 2e-6),
+        ("1ns", 1e-9),
+        ("-1m", -60.0),
+        ("0", 0.0),
+    ],
+)
+def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "s", "1 s", "1h 2m", "1d", ".s", "+", "--1s", "\u0663s", "2562048h", "9" * 5000],
+)
+def test_what_go_does_not_read_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        parse_duration(text)
