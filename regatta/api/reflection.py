@@ -6,19 +6,20 @@ The messages of v1 are those of v1alpha under another package name; one is made 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-)
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection_pb2  # type: ignore[import-untyped]
 
 from regatta.api.context import Context
 from regatta.api.service import Policy
-from regatta.errors import Code, InvalidArgument, NotFound
+from regatta.errors import Code
+from regatta.errors import InvalidArgument
+from regatta.errors import NotFound
 
 ALPHA = "grpc.reflection.v1alpha"
 V1 = "grpc.reflection.v1"

@@ -5,7 +5,8 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,11 @@ from regatta.api import json_codec
 from regatta.api.context import Context
 from regatta.api.deadlines import Wheel
 from regatta.api.service import Method
-from regatta.errors import HTTP_STATUS, Code, InvalidArgument, NotFound, RegattaError
+from regatta.errors import HTTP_STATUS
+from regatta.errors import Code
+from regatta.errors import InvalidArgument
+from regatta.errors import NotFound
+from regatta.errors import RegattaError
 
 log = logging.getLogger("server.api")
 

@@ -8,7 +8,8 @@ import ngh2
 from regatta.api.deadlines import Wheel
 from regatta.api.rest import Rest
 from regatta.api.router import Router
-from regatta.api.service import Service, methods_of
+from regatta.api.service import Service
+from regatta.api.service import methods_of
 from regatta.http2 import Session
 
 

@@ -10,7 +10,8 @@ from google.protobuf.message_factory import GetMessageClass
 from regatta import limits
 from regatta.api.service import Policy
 from regatta.errors import NotFound
-from regatta.pb import mvcc_pb2, regatta_pb2
+from regatta.pb import mvcc_pb2
+from regatta.pb import regatta_pb2
 
 
 class Store:

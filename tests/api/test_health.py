@@ -2,9 +2,11 @@ import asyncio
 
 import pytest
 from grpc_health.v1 import health_pb2 as pb
-from services import Store, Upkeep
+from services import Store
+from services import Upkeep
 
-from regatta.api.health import Health, Status
+from regatta.api.health import Health
+from regatta.api.health import Status
 from regatta.api.standard import with_standard_services
 from regatta.errors import NotFound
 

@@ -3,13 +3,16 @@ import json
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck
+from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from regatta import limits
 from regatta.api import json_codec
 from regatta.errors import InvalidArgument
-from regatta.pb import mvcc_pb2, regatta_pb2
+from regatta.pb import mvcc_pb2
+from regatta.pb import regatta_pb2
 
 
 def decoded(message_class, text: str | bytes):

@@ -8,7 +8,8 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from regatta.api.reflection import Catalogue, reflection_services
+from regatta.api.reflection import Catalogue
+from regatta.api.reflection import reflection_services
 from regatta.errors import InvalidArgument
 from regatta.pb import regatta_pb2
 

@@ -5,13 +5,17 @@ import logging
 from contextlib import asynccontextmanager
 
 import pytest
-from services import Store, Upkeep
+from services import Store
+from services import Upkeep
 
 from regatta import limits
 from regatta.api.deadlines import Wheel
 from regatta.api.rest import Rest
-from regatta.api.service import Policy, methods_of
-from regatta.errors import HTTP_STATUS, Code, RegattaError
+from regatta.api.service import Policy
+from regatta.api.service import methods_of
+from regatta.errors import HTTP_STATUS
+from regatta.errors import Code
+from regatta.errors import RegattaError
 
 HEADER = {"cluster_id": "10001", "member_id": "1", "raft_term": "2", "raft_leader_id": "1"}
 

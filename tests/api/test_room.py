@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from regatta import limits
-from regatta.api.room import Room, waiting_bytes_max
+from regatta.api.room import Room
+from regatta.api.room import waiting_bytes_max
 from regatta.errors import ResourceExhausted
 
 

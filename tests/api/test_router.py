@@ -4,13 +4,19 @@ import asyncio
 import logging
 
 import pytest
-from peer import Peer, router_of
-from services import Data, Kinds, Store, Upkeep
+from peer import Peer
+from peer import router_of
+from services import Data
+from services import Kinds
+from services import Store
+from services import Upkeep
 
 from regatta import limits
-from regatta.api.service import Policy, methods_of
+from regatta.api.service import Policy
+from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
-from regatta.errors import Code, RegattaError
+from regatta.errors import Code
+from regatta.errors import RegattaError
 from regatta.http2 import live_streams
 from regatta.pb import regatta_pb2
 
@@ -578,7 +584,7 @@ async def test_headers_and_peer_reach_the_handler():
     peer.close()
 
 
-async def test_a_plain_request_that_goes_away_is_cancelled(monkeypatch):
+async def test_a_plain_request_that_goes_away_is_cancelled():
     upkeep = Upkeep()
     upkeep.hash = held = Held()
     peer = Peer(router_of(Store(), upkeep))
@@ -588,4 +594,12 @@ async def test_a_plain_request_that_goes_away_is_cancelled(monkeypatch):
     request.reset()
     await settle()
     assert (held.running, held.cancelled) == (0, 1)
+    peer.close()
+
+
+async def test_a_plain_request_whose_body_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(limits, "write_timeout_s", 0.03)
+    peer = connected()
+    call = peer.call("/v1/maintenance/hash", end=False, headers=(("content-type", "text/json"),))
+    assert (await call.end()).headers[":status"] == "504"
     peer.close()
