@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "raft": {"wire"},
     "store": {"wire", "raft._storage"},
     "peer": {"raft", "wire"},
-    "table": {"raft", "store", "peer", "wire", "http2._session"},
+    "table": {"raft", "store", "peer", "wire", "http2"},
     "engine": {"table", "peer", "pb", "wire", "store"},
     "replication": {"engine", "pb", "wire"},
     "kafka": {"engine", "wire"},
