@@ -52,10 +52,9 @@ class Room:
             raise ResourceExhausted("too many requests are waiting on this connection")
         self._bytes_waiting += request_bytes
         try:
-            await output.until_writable()
             await self._enter(taken)
-            # The output may have filled up while we stood in the queue. Nobody waits for it
-            # inside the room: a client that does not read one stream must not block another.
+            # Nobody waits for the client inside the room: one that does not read this call's
+            # answers must not block its other calls.
             while not output.writable:
                 self._leave(taken)
                 await output.until_writable()
@@ -68,6 +67,8 @@ class Room:
             self._leave(taken)
 
     async def _enter(self, taken: int) -> None:
+        if taken == 0:
+            return
         if not self._queue and self._bytes_taken + taken <= self._bytes_max:
             self._bytes_taken += taken
             return

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from regatta import limits
 from regatta.api.context import Context
 from regatta.api.deadlines import Wheel
 from regatta.api.room import Room
 from regatta.api.service import Method
 from regatta.errors import Code
+from regatta.errors import DeadlineExceeded
 from regatta.errors import RegattaError
 from regatta.errors import ResourceExhausted
 from regatta.errors import Unimplemented
@@ -253,9 +255,11 @@ class RestExchange(Exchange):
 
     async def answer(self) -> None:
         """Read the body, let the REST side answer it."""
-        while not self.call.ended:
-            await self._change()
-        rest = self.connection.router.rest
+        router = self.connection.router
+        async with router.wheel.limit(limits.write_timeout_s, _too_slow):
+            while not self.call.ended:
+                await self._change()
+        rest = router.rest
         status, headers, body = await rest.handle(
             _text(self.call.method),
             _text(self.call.path),
@@ -273,6 +277,10 @@ class RestExchange(Exchange):
     def _respond(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers]
         self.call.respond(status, pairs, body)
+
+
+def _too_slow() -> RegattaError:
+    return DeadlineExceeded("the request body did not arrive in time")
 
 
 def _snapshot_expired() -> RegattaError:

@@ -1,9 +1,10 @@
-"""Test functions that are coroutines run to their end, each on a loop of its own."""
+"""Test functions that are coroutines run to their end, on the loop that the daemon uses."""
 
 import asyncio
 import inspect
 
 import pytest
+import uvloop
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -13,5 +14,5 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), timeout=30))
+    uvloop.run(asyncio.wait_for(pyfuncitem.obj(**arguments), timeout=30))
     return True

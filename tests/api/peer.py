@@ -95,10 +95,12 @@ class Peer:
         answer.send(*messages, end=end)
         return answer
 
-    def http(self, method: str, path: str, body: bytes = b"", headers: tuple = ()) -> Answer:
+    def http(
+        self, method: str, path: str, body: bytes = b"", headers: tuple = (), *, end: bool = True
+    ) -> Answer:
         """Send a plain HTTP request."""
         answer = self._request(method, path, headers)
-        self.client.send_data(answer.stream_id, body, end_stream=True)
+        self.client.send_data(answer.stream_id, body, end_stream=end)
         self.pump()
         return answer
 

@@ -584,7 +584,7 @@ async def test_headers_and_peer_reach_the_handler():
     peer.close()
 
 
-async def test_a_plain_request_that_goes_away_is_cancelled(monkeypatch):
+async def test_a_plain_request_that_goes_away_is_cancelled():
     upkeep = Upkeep()
     upkeep.hash = held = Held()
     peer = Peer(router_of(Store(), upkeep))
@@ -594,4 +594,16 @@ async def test_a_plain_request_that_goes_away_is_cancelled(monkeypatch):
     request.reset()
     await settle()
     assert (held.running, held.cancelled) == (0, 1)
+    peer.close()
+
+
+async def test_a_plain_request_whose_body_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(limits, "write_timeout_s", 0.03)
+    router = router_of(Store(), Upkeep())
+    peer = Peer(router)
+    call = peer.http("POST", "/v1/maintenance/hash", b"{", end=False)
+    while router.exchanges:
+        await asyncio.sleep(0.01)
+    peer.pump()
+    assert call.headers[":status"] == "504"
     peer.close()
