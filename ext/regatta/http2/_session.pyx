@@ -401,7 +401,7 @@ cdef class Session:
         # take is told when the ping comes back: then it can't have others on their way.
         if self.h2 == NULL or self.draining:
             return
-        self.draining = True
+        self.draining = self.output_due = True
         if nghttp2_submit_shutdown_notice(self.h2) or nghttp2_submit_ping(self.h2, 0, NULL):
             raise MemoryError
         self.wake()
