@@ -38,6 +38,17 @@ def test_sink_gets_a_message_of_the_largest_size(echo: ModuleType) -> None:
         assert p.ask(frame(message), ECHO).messages == [message]
 
 
+@pytest.mark.parametrize("size", [65_530, 65_531, 200_000])
+def test_second_large_message_of_a_unary_call_shows_itself(echo: ModuleType, size: int) -> None:
+    with peer(echo.Echo()) as p:
+        p.send(frame(bytes(size)) * 2, ECHO)
+        p.exchange()
+        (call,) = p.calls
+        assert call.next_message() == bytes(size)
+        p.exchange()
+        assert call.next_message() == bytes(size)
+
+
 def test_stream_that_nobody_reads_may_send_one_window() -> None:
     with peer() as p:
         stream = p.send(frame(b"x" * 1000) * 200, end=False)

@@ -142,9 +142,10 @@ cdef size_t wanted_bytes(const Stream *stream, size_t held) noexcept nogil:
         # Nothing is kept any more. A gRPC call is about to be reset.
         return 0 if stream.grpc else WINDOW_BYTES
     if stream.grpc:
-        # A large message gets its place when those before it have been taken.
+        # A large message gets its place when those before it have been taken; and one more byte,
+        # so that a second message where there should be one shows itself.
         if stream.taken == stream.scanned:
-            wanted = stream.partial_bytes
+            wanted = stream.partial_bytes + 1
     elif stream.content_length.size:
         wanted = content_length(stream)
     elif held >= WINDOW_BYTES // 2:
