@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A CallSink for the tests: the first byte of a message says what to do with the call."""
+"""A CallSink for the tests: the message says what to do with the call."""
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -9,8 +9,8 @@ from regatta.http2._session cimport DECLINED, TAKEN, CallSink, Reply, reply_rese
 cdef class Echo(CallSink):
     """Takes calls of /test/Echo.
 
-    d: decline; e: answer an error; x: raise; r and four bytes: answer so many bytes;
-    anything else: answer the message itself.
+    !decline, !error and !raise are orders; !r and four bytes, the lowest first: answer so many
+    bytes. Any other message is the answer itself.
     """
 
     cdef public int call_count, batch_count
@@ -22,17 +22,17 @@ cdef class Echo(CallSink):
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
         cdef uint32_t size
         self.call_count += 1
-        if message_size and message[0] == c"d":
+        if message_size == 8 and memcmp(message, b"!decline", 8) == 0:
             return DECLINED
-        if message_size and message[0] == c"x":
+        if message_size == 6 and memcmp(message, b"!raise", 6) == 0:
             with gil:
                 raise RuntimeError("asked to")
-        if message_size and message[0] == c"e":
+        if message_size == 6 and memcmp(message, b"!error", 6) == 0:
             reply.status = 5
             reply.message = b"100% gone"
             return TAKEN
-        if message_size >= 5 and message[0] == c"r":
-            memcpy(&size, message + 1, 4)
+        if message_size == 6 and memcmp(message, b"!r", 2) == 0:
+            memcpy(&size, message + 2, 4)
             reply_reserve(reply, size)
             memset(reply.data, c"r", size)
             reply.size = size

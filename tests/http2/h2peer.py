@@ -89,7 +89,9 @@ class Peer:
         self.session = Session(sink, on_call or self.calls.append, self.note_output)
         self.client = ngh2.Connection(
             ngh2.Role.CLIENT,
-            ngh2.Configuration(auto_window_update=reads_by_itself),
+            ngh2.Configuration(
+                auto_window_update=reads_by_itself, max_send_header_block_length=1 << 20
+            ),
         )
         self.client.initiate_connection(settings or {})
 
@@ -116,7 +118,7 @@ class Peer:
             while sent := self.client.data_to_send():
                 self.session.receive(sent)
                 moved = True
-            while output := self.session.output(bytes_max):
+            while self.client.want_read and (output := self.session.output(bytes_max)):
                 self.client.receive_data(output)
                 moved = True
             self.note_events()

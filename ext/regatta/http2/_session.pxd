@@ -49,6 +49,7 @@ cdef class Session:
     cdef object on_call, on_output
     # Heads of the lists that the streams' links of the same names are in.
     cdef Link live, attention, deferred, waiting
+    cdef Stream *incoming               # whose request headers are arriving, or NULL
     cdef size_t outstanding_bytes       # of answers: built, and not yet handed out by output()
     cdef size_t budget_bytes            # left for requests that are larger than a stream's window
     cdef size_t output_bytes_max        # of the output() that is running

@@ -142,9 +142,10 @@ cdef size_t wanted_bytes(const Stream *stream, size_t held) noexcept nogil:
         # Nothing is kept any more. A gRPC call is about to be reset.
         return 0 if stream.grpc else WINDOW_BYTES
     if stream.grpc:
-        # A large message gets its place when those before it have been taken.
+        # A large message gets its place when those before it have been taken; and one more byte,
+        # so that a second message where there should be one shows itself.
         if stream.taken == stream.scanned:
-            wanted = stream.partial_bytes
+            wanted = stream.partial_bytes + 1
     elif stream.content_length.size:
         wanted = content_length(stream)
     elif held >= WINDOW_BYTES // 2:
@@ -401,7 +402,7 @@ cdef class Session:
         # take is told when the ping comes back: then it can't have others on their way.
         if self.h2 == NULL or self.draining:
             return
-        self.draining = True
+        self.draining = self.output_due = True
         if nghttp2_submit_shutdown_notice(self.h2) or nghttp2_submit_ping(self.h2, 0, NULL):
             raise MemoryError
         self.wake()
@@ -424,6 +425,7 @@ cdef class Session:
             return NGHTTP2_ERR_CALLBACK_FAILURE
         link_append(&self.live, &stream.live)
         self.call_count += 1
+        self.incoming = stream
         return nghttp2_session_set_stream_user_data(self.h2, stream_id, stream)
 
     cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
@@ -487,6 +489,7 @@ cdef class Session:
             if stream == NULL:
                 return 0
             if frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_REQUEST:
+                self.incoming = NULL
                 failed = self.request_begun(stream)
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and failed >= 0:
                 failed = self.request_ended(stream)
@@ -531,6 +534,8 @@ cdef class Session:
         link_remove(&stream.live)
         link_remove(&stream.deferred)
         link_remove(&stream.waiting)
+        if self.incoming == stream:
+            self.incoming = NULL
         stream.closed = True
         stream.refused = stream.refused or failed or not stream.finished
         self.outstanding_bytes -= stream.answer.size - stream.sent
@@ -917,11 +922,8 @@ cdef int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame,
 cdef int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name,
                    size_t name_size, const uint8_t *value, size_t value_size, uint8_t flags,
                    void *session) noexcept nogil:
-    cdef Stream *stream
-    if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
-        return 0
-    stream = stream_of(h2, frame.hd.stream_id)
-    if stream == NULL or stream.headers_overflow:
+    cdef Stream *stream = (<Session>session).incoming
+    if frame.headers.cat != NGHTTP2_HCAT_REQUEST or stream == NULL or stream.headers_overflow:
         return 0
     return (<Session>session).header_received(stream, name, name_size, value, value_size)
 
