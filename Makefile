@@ -37,6 +37,10 @@ types: .venv/.built .venv/.requirements-dev
 
 check: lint types test
 
+# Reads and writes beside the server that one would write first; needs h2load and two cores.
+bench: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m bench.load.compare $(ARGS)
+
 # --- What the targets above stand on -------------------------------------------------------------
 
 # A .venv that was made in another place, or by a Python that is no longer there, is made anew.
