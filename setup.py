@@ -6,8 +6,7 @@ from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension
-from setuptools import setup
+from setuptools import Extension, setup
 
 LMDB, NGHTTP2 = "third_party/lmdb/lib", "third_party/nghttp2/lib"
 SYSTEM_NGHTTP2 = os.environ.get("USE_SYSTEM_LIBS") == "1"
