@@ -114,14 +114,14 @@ lock:
 # A build of its own, far slower, that tells which lines of Python and Cython the tests reach.
 coverage: .venv/.built .venv/.requirements-dev
 	REGATTA_BUILD=coverage $(SETUP) build --build-lib build/coverage --build-temp build/coverage-objects
-	$(ELSEWHERE) PYTHONPATH=build/coverage COVERAGE_CORE=ctrace \
+	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/coverage COVERAGE_CORE=ctrace \
 	  .venv/bin/python -m coverage run -m pytest $(ARGS)
 	.venv/bin/python -m coverage report
 
 # A build of its own, watched for faults of memory and arithmetic in C.
 sanitize: .venv/.built .venv/.requirements-dev
 	REGATTA_BUILD=sanitize $(SETUP) build --build-lib build/sanitize --build-temp build/sanitize-objects
-	$(ELSEWHERE) PYTHONPATH=build/sanitize PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	  .venv/bin/python -m pytest $(or $(ARGS),tests/wire tests/http2 tests/store)
 
