@@ -9,6 +9,8 @@ SETUP := .venv/bin/python setup.py -q
 EXTENSIONS := $(shell find ext -name '*.p[yx][xd]')
 PROTOC := .venv/bin/python -m grpc_tools.protoc -Iproto
 PROTOS := $(wildcard proto/regatta/pb/*.proto)
+# Keeps the current directory, and with it the release build, off the module search path.
+ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
 .PHONY: build run run-client test lint types check coverage sanitize annotate bench
@@ -36,6 +38,10 @@ types: .venv/.built .venv/.requirements-dev
 	MYPYPATH=. .venv/bin/stubtest regatta --ignore-missing-stub --allowlist tests/stubtest-allowlist.txt
 
 check: lint types test
+
+# Reads and writes beside the server that one would write first; needs h2load and two cores.
+bench: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m bench.load.compare $(ARGS)
 
 # --- What the targets above stand on -------------------------------------------------------------
 
@@ -104,6 +110,20 @@ lock:
 	build/lock/bin/pip install -q -r requirements.txt -r requirements-dev.in
 	(echo "# Made from requirements.in and requirements-dev.in by \`make lock\`."; \
 	  build/lock/bin/pip freeze --all --exclude pip) >requirements-dev.txt
+
+# A build of its own, far slower, that tells which lines of Python and Cython the tests reach.
+coverage: .venv/.built .venv/.requirements-dev
+	REGATTA_BUILD=coverage $(SETUP) build --build-lib build/coverage --build-temp build/coverage-objects
+	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/coverage COVERAGE_CORE=ctrace \
+	  .venv/bin/python -m coverage run -m pytest $(ARGS)
+	.venv/bin/python -m coverage report
+
+# A build of its own, watched for faults of memory and arithmetic in C.
+sanitize: .venv/.built .venv/.requirements-dev
+	REGATTA_BUILD=sanitize $(SETUP) build --build-lib build/sanitize --build-temp build/sanitize-objects
+	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	  LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	  .venv/bin/python -m pytest $(or $(ARGS),tests/wire tests/http2 tests/store)
 
 # Coloured HTML of the C that Cython makes, in build/cython-html.
 annotate: .venv/.built

@@ -6,21 +6,20 @@ from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension
-from setuptools import setup
+from setuptools import Extension, setup
 
 LMDB, NGHTTP2 = "third_party/lmdb/lib", "third_party/nghttp2/lib"
 SYSTEM_NGHTTP2 = os.environ.get("USE_SYSTEM_LIBS") == "1"
 HEADERS = [LMDB, *([] if SYSTEM_NGHTTP2 else [f"{NGHTTP2}/includes"])]
 PROFILE = os.environ.get("REGATTA_BUILD", "release")
 ANNOTATE = os.environ.get("REGATTA_ANNOTATE") == "1"
-OPTIMISE, FRAMES = ["-O3", "-g", "-fvisibility=hidden"], ["-fno-omit-frame-pointer"]
+COMMON = ["-g", "-fno-omit-frame-pointer", "-Wno-unused-but-set-variable"]
 SANITIZE = ["-fsanitize=address,undefined"]
 TRACE = ["CYTHON_TRACE=1", "CYTHON_TRACE_NOGIL=1", "CYTHON_USE_SYS_MONITORING=0"]
 COMPILE, LINK, MACROS = {
-    "release": (OPTIMISE + FRAMES, [], []),
-    "coverage": (["-O0"], [], [tuple(macro.split("=")) for macro in TRACE]),
-    "sanitize": (["-O1", "-g", *FRAMES, *SANITIZE], SANITIZE, []),
+    "release": (["-O3", "-fvisibility=hidden", *COMMON], [], []),
+    "coverage": (["-O0", *COMMON], [], [tuple(macro.split("=")) for macro in TRACE]),
+    "sanitize": (["-O1", *COMMON, *SANITIZE], SANITIZE, []),
     "none": ([], [], []),  # the package's metadata alone
 }[PROFILE]
 DIRECTIVES = {"language_level": 3, "auto_pickle": False, "wraparound": False, "cdivision": True}
