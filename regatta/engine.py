@@ -11,7 +11,7 @@ from regatta.errors import InvalidArgument
 from regatta.errors import NotFound
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
-from regatta.raft.solo import FIRST_TERM
+from regatta.store import RangeScan
 from regatta.store import Snapshot
 from regatta.store import TableState
 from regatta.store import View
@@ -20,6 +20,8 @@ from regatta.table._range import RangeSink
 from regatta.table.driver import Applied
 from regatta.table.driver import Driver
 from regatta.table.driver import Group
+
+__all__ = ["META_GROUP", "Applied", "Engine", "Group", "RangeScan", "Snapshot", "TableState"]
 
 log = logging.getLogger("regatta.engine")
 
@@ -39,9 +41,9 @@ class Engine:
         stop. Raises StartError when the log is damaged.
         """
         self.node = node
-        self.term = FIRST_TERM
         self._stores = stores
         self._driver = Driver(stores, node, on_failure)
+        self.term = self._driver.term
         self._driver.start_threads()
         self._groups: dict[bytes, Group] = {}
         self._creating: dict[bytes, asyncio.Future[Group]] = {}

@@ -44,7 +44,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
             settings.api.address.port,
             tls,
             engine.range_sink(),
-            router.connection().dispatch,
+            lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
         )
         port = listener.addresses[0][1]

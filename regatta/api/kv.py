@@ -1,12 +1,16 @@
 """The service regatta.v1.KV: checks, then reads from a snapshot or proposes a write."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from regatta import limits
+from regatta.api import answer_sizes
 from regatta.api.context import Context
 from regatta.api.service import Policy
+from regatta.engine import Applied
 from regatta.engine import Engine
+from regatta.engine import Group
+from regatta.engine import RangeScan
 from regatta.errors import FailedPrecondition
 from regatta.errors import InvalidArgument
 from regatta.errors import NotFound
@@ -27,9 +31,6 @@ from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.pb.regatta_pb2 import ResponseHeader
 from regatta.pb.regatta_pb2 import TxnRequest
 from regatta.pb.regatta_pb2 import TxnResponse
-from regatta.store import RangeScan
-from regatta.table.driver import Applied
-from regatta.table.driver import Group
 
 revision_filters = (
     "min_mod_revision",
@@ -39,45 +40,21 @@ revision_filters = (
 )
 
 
-def page_or_pair(request: Any) -> int:
-    """Return the most bytes that a Range can answer."""
-    if request.count_only:
-        return 0
-    return 2 * limits.value_bytes_max
-
-
-def previous_pairs(request: Any) -> int:
-    """Return the most bytes that a write can answer."""
-    return 2 * limits.value_bytes_max if request.prev_kv else 0
-
-
-def whole_txn(request: TxnRequest) -> int:
-    """Return the most bytes that a transaction can answer."""
-    operations = [*request.success, *request.failure]
-    answers_pairs = any(
-        operation.HasField("request_range")
-        or operation.request_put.prev_kv
-        or operation.request_delete_range.prev_kv
-        for operation in operations
-    )
-    return limits.txn_answer_bytes_max if answers_pairs else 0
-
-
 class KV:
     """Handlers of regatta.v1.KV."""
 
     descriptor = DESCRIPTOR.services_by_name["KV"]
     policies: ClassVar[Mapping[str, Policy]] = {
-        "Range": Policy(limits.read_timeout_s, page_or_pair),
+        "Range": Policy(limits.read_timeout_s, answer_sizes.of_range),
         "IterateRange": Policy(
             limits.read_timeout_s,
-            page_or_pair,
+            answer_sizes.of_range,
             idle_s_max=limits.scan_idle_s_max,
             total_s_max=limits.scan_total_s_max,
         ),
-        "Put": Policy(limits.write_timeout_s, previous_pairs),
-        "DeleteRange": Policy(limits.write_timeout_s, previous_pairs),
-        "Txn": Policy(limits.write_timeout_s, whole_txn),
+        "Put": Policy(limits.write_timeout_s, answer_sizes.of_put),
+        "DeleteRange": Policy(limits.write_timeout_s, answer_sizes.of_delete_range),
+        "Txn": Policy(limits.write_timeout_s, answer_sizes.of_txn),
     }
 
     def __init__(self, engine: Engine, read_only: frozenset[bytes] = frozenset()) -> None:

@@ -20,7 +20,7 @@ class Connection(asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
         listener: Owner,
         sink: CallSink | None,
-        on_call: Callable[[Call], None],
+        connect: Callable[[str], Callable[[Call], None]],
         make_http1: Callable[[], asyncio.Protocol],
     ) -> None: ...
     def start_drain(self) -> None:

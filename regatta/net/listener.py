@@ -80,12 +80,13 @@ async def listen(
     port: int,
     tls: ssl.SSLContext | None,
     sink: CallSink | None,
-    on_call: Callable[[Call], None],
+    connect: Callable[[str], Callable[[Call], None]],
     rest: Rest,
 ) -> Listener:
     """Open *port* on every address that *host* has; 0 picks a free one, the same on all.
 
-    *sink* and *on_call* get what comes over HTTP/2, *rest* what comes over HTTP/1.1.
+    *sink* gets what comes over HTTP/2 first; what it declines goes to the function that *connect*
+    returns for the connection's peer address. *rest* gets what comes over HTTP/1.1.
     Raises StartError when the name is unknown or the port can't be had.
     """
     loop = asyncio.get_running_loop()
@@ -93,7 +94,7 @@ async def listen(
     http1 = Http1(rest)
 
     def make_connection() -> Connection:
-        return Connection(loop, listener, sink, on_call, http1.make_protocol)
+        return Connection(loop, listener, sink, connect, http1.make_protocol)
 
     for listening in await bind(host, port):
         server = await loop.create_server(

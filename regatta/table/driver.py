@@ -14,6 +14,7 @@ from regatta.errors import RegattaError
 from regatta.errors import StartError
 from regatta.errors import Unavailable
 from regatta.errors import error_of
+from regatta.raft.solo import FIRST_TERM
 from regatta.raft.solo import Solo
 from regatta.store import GroupState
 from regatta.store import Machine
@@ -68,6 +69,8 @@ class Driver:
         self.log = RaftLog(stores.log, self._wake)
         self.machine = Machine(stores.data, self._wake)
         self._node = node
+        # A lone voter stays in its first term.
+        self.term = FIRST_TERM
         self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
         # What the threads are working on, oldest first: one step for each item put in.

@@ -3,9 +3,7 @@ import json
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import HealthCheck
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regatta import limits

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from services import Store
 from services import Upkeep
 
 from regatta.api.standard import with_standard_services
+from regatta.http2 import Call
 from regatta.net import listen
 from regatta.pb import regatta_pb2
 
@@ -34,8 +36,11 @@ class Node:
 
     async def open(self) -> None:
         """Listen on a free port, in plain text."""
-        dispatch = self.router.connection().dispatch
-        self.listener = await listen("127.0.0.1", 0, None, None, dispatch, self.router.rest.handle)
+
+        def connect(peer: str) -> Callable[[Call], None]:
+            return self.router.connection(peer).dispatch
+
+        self.listener = await listen("127.0.0.1", 0, None, None, connect, self.router.rest.handle)
         host, port = self.listener.addresses[0]
         self.address = f"{host}:{port}"
 

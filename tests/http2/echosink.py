@@ -7,8 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from Cython.Build import cythonize
-from setuptools import Distribution
-from setuptools import Extension
+from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parents[2]

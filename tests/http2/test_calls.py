@@ -5,7 +5,11 @@ from types import ModuleType
 
 import ngh2
 import pytest
-from h2peer import Peer, frame, http_headers, peer, request_headers
+from h2peer import Peer
+from h2peer import frame
+from h2peer import http_headers
+from h2peer import peer
+from h2peer import request_headers
 
 from regatta.http2 import Call
 
@@ -50,9 +54,7 @@ def test_sink_answers_an_error_without_a_message(echo: ModuleType) -> None:
         assert answer.trailers == {}
 
 
-def test_sink_that_raises_costs_one_call(
-    echo: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sink_that_raises_costs_one_call(echo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[object] = []
     monkeypatch.setattr("sys.unraisablehook", reported.append)
     with peer(echo.Echo()) as p:

@@ -4,10 +4,16 @@ from types import ModuleType
 
 import ngh2
 import pytest
-from h2peer import Peer, frame, http_headers, peer, request_headers
+from h2peer import Peer
+from h2peer import frame
+from h2peer import http_headers
+from h2peer import peer
+from h2peer import request_headers
 
 from regatta.http2 import Call
-from regatta.limits import MIB, request_bytes_max, rest_body_bytes_max
+from regatta.limits import MIB
+from regatta.limits import request_bytes_max
+from regatta.limits import rest_body_bytes_max
 
 ECHO = request_headers(b"/test/Echo")
 window_bytes = 65535

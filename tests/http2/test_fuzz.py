@@ -2,11 +2,18 @@
 
 from types import ModuleType
 
-from h2peer import Answer, Peer, frame, http_headers, peer, request_headers
+from h2peer import Answer
+from h2peer import Peer
+from h2peer import frame
+from h2peer import http_headers
+from h2peer import peer
+from h2peer import request_headers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regatta.http2 import Call, Session, live_streams
+from regatta.http2 import Call
+from regatta.http2 import Session
+from regatta.http2 import live_streams
 
 ECHO = request_headers(b"/test/Echo")
 relaxed = settings(
@@ -150,7 +157,9 @@ any_frame = st.builds(
     st.integers(0, 12),
     st.integers(0, 255),
     st.sampled_from([0, 1, 1, 3, 5, 2, 2**31 - 1]),
-    st.one_of(st.binary(max_size=60), st.sampled_from([bytes(4), bytes(8), b"\x82\x87\x84\x41\x00"])),
+    st.one_of(
+        st.binary(max_size=60), st.sampled_from([bytes(4), bytes(8), b"\x82\x87\x84\x41\x00"])
+    ),
 )
 
 

@@ -94,7 +94,7 @@ async def node(
     on_call: Callable[[Call], None] = echo,
 ) -> AsyncIterator[Node]:
     before = live_streams()
-    listener = await listen(host, 0, tls, None, on_call, rest)
+    listener = await listen(host, 0, tls, None, lambda peer: on_call, rest)
     try:
         yield Node(listener)
     finally:

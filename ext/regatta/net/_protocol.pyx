@@ -31,16 +31,16 @@ cdef class Connection:
 
     cdef object loop, listener, transport, write
     cdef CallSink sink
-    cdef object on_call, make_http1
+    cdef object connect, make_http1
     cdef Session session        # speaks HTTP/2, once that is settled
     cdef object http1           # speaks HTTP/1.1, once that is settled
     cdef bytes seen             # the first bytes, while nothing is settled
     cdef bint writing_paused, reading_paused
 
-    def __cinit__(self, object loop, object listener, CallSink sink, object on_call,
+    def __cinit__(self, object loop, object listener, CallSink sink, object connect,
                   object make_http1):
         self.loop, self.listener, self.sink = loop, listener, sink
-        self.on_call, self.make_http1 = on_call, make_http1
+        self.connect, self.make_http1 = connect, make_http1
         self.seen = b""
 
     # -- the event loop's side -------------------------------------------------------------------
@@ -128,7 +128,12 @@ cdef class Connection:
             self.http1.data_received(seen)
 
     cdef object start_http2(self):
-        self.session = Session(self.sink, self.on_call, self.flush_soon)
+        self.session = Session(self.sink, self.connect(self.peer_name()), self.flush_soon)
+
+    def peer_name(self):
+        """Return the client's address as text; empty if it has none."""
+        peer = self.transport.get_extra_info("peername")
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
 
     cdef object start_http1(self):
         self.http1 = self.make_http1()

@@ -129,6 +129,7 @@ cdef class RangeSink(CallSink):
         cdef MDB_val key, value
         cdef Record record
         cdef int code
+        record.tail.data, record.tail.size = NULL, 0
         stored_key(key_bytes, table.table.id, request.key, &key)
         code = get(self.view.txn, self.view.environment.data, &key, &value)
         if code != 0 and code != MDB_NOTFOUND:
@@ -139,7 +140,7 @@ cdef class RangeSink(CallSink):
         if request.keys_only and code == 0:
             record.tail.size = record.revisions_size
         if reply_reserve(reply, HEADER_SIZE_MAX + FIXED_SIZE + request.key.size
-                         + (record.tail.size if code == 0 else 0)) < 0:
+                         + record.tail.size) < 0:
             with gil:
                 raise MemoryError
         reply.size = self.write_header(reply.data, table.id)
