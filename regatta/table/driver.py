@@ -97,8 +97,8 @@ class Driver:
         loop.add_reader(self._wake, self._on_wake)
 
     async def close(self) -> None:
-        """Finish what was proposed, unless storage failed, and end the threads."""
-        while not self._failed and (self._appending or self._applying):
+        """Finish what was proposed, unless storage is failing, and end the threads."""
+        while (self._appending or self._applying) and not (self._failed or self._stalled):
             await asyncio.sleep(0.005)
         self._loop.remove_reader(self._wake)
         for writer in (self.log, self.machine):
