@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, final
 
+from aiohttp.web_protocol import RequestHandler
+
 from regatta.http2 import Call, CallSink
 
 class Owner(Protocol):
@@ -20,7 +22,7 @@ class Connection(asyncio.BufferedProtocol):
         listener: Owner,
         sink: CallSink | None,
         on_call: Callable[[Call], None],
-        make_http1: Callable[[], asyncio.Protocol],
+        make_http1: Callable[[], RequestHandler],
     ) -> None: ...
     def start_drain(self) -> None:
         """Take no more requests; close once those in flight are answered."""

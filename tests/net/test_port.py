@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import ngh2
 import pytest
 import uvloop
 from conftest import Node, node
@@ -201,7 +202,7 @@ def test_first_bytes_may_come_one_by_one() -> None:
         async with node() as n:
             for hello, answer in (
                 (preface + settings, b"\0\0"),
-                (b"PRINT / HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 200 OK"),
+                (b"PROPFIND / HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 200 OK"),
                 (b"POST / HTTP/1.1\r\nhost: x\r\n\r\n", b"HTTP/1.1 200 OK"),
             ):
                 reader, writer = await asyncio.open_connection("127.0.0.1", n.port)
@@ -240,35 +241,46 @@ def test_peer_that_vanishes_in_a_call_cancels_it(certificate: tuple[Path, Path])
     calls: list[Call] = []
 
     async def scenario() -> None:
+        trusting = ssl.create_default_context(cafile=str(certificate[0]))
+        trusting.set_alpn_protocols(["h2"])
+        client = ngh2.Connection(ngh2.Role.CLIENT)
+        client.initiate_connection()
+        client.send_request(
+            [
+                (b":method", b"POST"),
+                (b":scheme", b"https"),
+                (b":authority", b"localhost"),
+                (b":path", b"/t/Stream"),
+                (b"content-type", b"application/grpc"),
+            ]
+        )
         async with node(tls_context(*certificate), on_call=calls.append) as n:
-            channel = await dial(n, certificate)
-            call = channel.unary_unary("/t/Unary")(b"x")
-            pending = asyncio.ensure_future(call)
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", n.port, ssl=trusting, server_hostname="localhost"
+            )
+            writer.write(client.data_to_send())
             await until(lambda: len(calls) == 1)
-            pending.cancel()
-            await channel.close()
+            assert n.listener.connection_count == 1
+            writer.transport.abort()
             await until(lambda: n.listener.connection_count == 0)
             assert calls[0].cancelled
 
     run(scenario)
 
 
-def test_old_tls_is_refused(certificate: tuple[Path, Path]) -> None:
-    context = tls_context(*certificate)
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+def test_old_tls_is_refused_and_alpn_is_answered(certificate: tuple[Path, Path]) -> None:
+    assert tls_context(*certificate).minimum_version == ssl.TLSVersion.TLSv1_2
 
     async def scenario() -> None:
-        async with node(context) as n:
-            client = ssl.create_default_context(cafile=str(certificate[0]))
-            for offered, chosen in ((["h2"], "h2"), (["http/1.1"], "http/1.1"), ([], None)):
-                if offered:
-                    client.set_alpn_protocols(offered)
-                else:
-                    client = ssl.create_default_context(cafile=str(certificate[0]))
+        async with node(tls_context(*certificate)) as n:
+            for offered in ("h2", "http/1.1"):
+                client = ssl.create_default_context(cafile=str(certificate[0]))
+                client.set_alpn_protocols([offered])
                 _, writer = await asyncio.open_connection(
                     "127.0.0.1", n.port, ssl=client, server_hostname="localhost"
                 )
-                assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == chosen
+                chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+                assert chosen == offered
                 writer.close()
 
     run(scenario)

@@ -34,6 +34,7 @@ cdef class Connection:
     cdef object on_call, make_http1
     cdef Session session        # speaks HTTP/2, once that is settled
     cdef object http1           # speaks HTTP/1.1, once that is settled
+    cdef object draining        # the task that waits for its last answer
     cdef bytes seen             # the first bytes, while nothing is settled
     cdef bint writing_paused, reading_paused
 
@@ -88,7 +89,7 @@ cdef class Connection:
     def connection_lost(self, object error):
         cdef Session session = self.session
         cdef object http1 = self.http1
-        self.transport = self.write = self.session = self.http1 = None
+        self.transport = self.write = self.session = self.http1 = self.draining = None
         if session is not None:
             session.close()
         if http1 is not None:
@@ -102,7 +103,9 @@ cdef class Connection:
             self.session.start_drain()
             self.flush()
         elif self.http1 is not None:
+            # close() lets go of an idle connection's task, shutdown() waits for a busy one's.
             self.http1.close()
+            self.draining = self.loop.create_task(self.http1.shutdown(None))
         else:
             self.abort()
 
