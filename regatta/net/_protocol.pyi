@@ -10,6 +10,7 @@ class Owner(Protocol):
     """What a connection tells about itself."""
 
     def opened(self, connection: Connection, /) -> None: ...
+    def settled(self, connection: Connection, /) -> None: ...
     def closed(self, connection: Connection, /) -> None: ...
 
 @final
@@ -26,6 +27,8 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None: ...
     def start_drain(self) -> None:
         """Take no more requests; close once those in flight are answered."""
+    def settle(self, task: object = None) -> None:
+        """Tell that all is answered; what is left is to say good-bye."""
     def abort(self) -> None:
         """Close at once; what was not written is lost."""
     def flush(self) -> None:

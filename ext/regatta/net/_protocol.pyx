@@ -68,7 +68,7 @@ cdef class Connection:
         elif self.http1 is not None:
             self.http1.data_received(PyBytes_FromStringAndSize(<char *>INPUT, size))
         else:
-            self.settle(PyBytes_FromStringAndSize(<char *>INPUT, size))
+            self.choose(PyBytes_FromStringAndSize(<char *>INPUT, size))
 
     def eof_received(self):
         if self.http1 is not None:
@@ -106,8 +106,12 @@ cdef class Connection:
             # close() lets go of an idle connection's task, shutdown() waits for a busy one's.
             self.http1.close()
             self.draining = self.loop.create_task(self.http1.shutdown(None))
+            self.draining.add_done_callback(self.settle)
         else:
             self.abort()
+
+    def settle(self, object task=None):
+        self.listener.settled(self)
 
     def abort(self):
         if self.transport is not None:
@@ -115,7 +119,7 @@ cdef class Connection:
 
     # -- between them ----------------------------------------------------------------------------
 
-    cdef object settle(self, bytes data):
+    cdef object choose(self, bytes data):
         """Look at the first bytes, which may come in pieces, and hand them on."""
         cdef bytes seen = self.seen + data
         if PREFACE.startswith(seen) and len(seen) < len(PREFACE):
@@ -156,6 +160,7 @@ cdef class Connection:
                 return
         if self.session.is_finished():
             self.transport.close()
+            self.settle()
             return
         paused = self.session.is_reading_paused()
         if paused != self.reading_paused:
