@@ -18,7 +18,7 @@ import ngh2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from regatta.http2 import CallSink, Session  # noqa: E402
+from regatta.http2 import CallSink, Session
 
 rounds = 7
 
@@ -43,8 +43,9 @@ def make_target(arguments: argparse.Namespace) -> tuple[CallSink, bytes, Callabl
 
         return load_echo().Echo(), b"/test/Echo", lambda n: (arguments.key % n).encode()
 
-    from regatta.pb.regatta_pb2 import RangeRequest
     from regatta.table import open_reader
+
+    from regatta.pb.regatta_pb2 import RangeRequest
 
     def request(n: int) -> bytes:
         message = RangeRequest(table=arguments.table.encode(), key=(arguments.key % n).encode())

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 from regatta.errors import StartError
 from regatta.http2 import Call, CallSink
@@ -159,9 +160,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def bind_one(
-    family: int, address: tuple[str, int] | tuple[str, int, int, int], *, needed: bool
-) -> socket.socket | None:
+def bind_one(family: int, address: tuple[Any, ...], *, needed: bool) -> socket.socket | None:
     """Bind one address; None if the machine does not have it and it is not *needed*."""
     absent = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     bound: socket.socket | None = None

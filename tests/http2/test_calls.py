@@ -50,9 +50,7 @@ def test_sink_answers_an_error_without_a_message(echo: ModuleType) -> None:
         assert answer.trailers == {}
 
 
-def test_sink_that_raises_costs_one_call(
-    echo: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sink_that_raises_costs_one_call(echo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[object] = []
     monkeypatch.setattr("sys.unraisablehook", reported.append)
     with peer(echo.Echo()) as p:

@@ -67,9 +67,7 @@ def test_unknown_message_flags_are_internal(echo: ModuleType, path: bytes) -> No
         assert (answer.status, answer.message) == (13, b"a message's flags are neither 0 nor 1")
 
 
-@pytest.mark.parametrize(
-    "timeout", [b"S", b"1", b"1x", b"-1S", b"1.5S", b"123456789S", b"1 S"]
-)
+@pytest.mark.parametrize("timeout", [b"S", b"1", b"1x", b"-1S", b"1.5S", b"123456789S", b"1 S"])
 def test_malformed_timeout_is_internal(echo: ModuleType, timeout: bytes) -> None:
     with peer(echo.Echo()) as p:
         answer = p.ask(frame(b"x"), [*ECHO, (b"grpc-timeout", timeout)])
@@ -171,9 +169,7 @@ def test_body_over_the_limit_is_413_when_it_gets_there() -> None:
 
 def test_sender_of_an_endless_body_is_reset() -> None:
     with peer() as p:
-        stream = p.send(
-            b"x" * (3 * rest_body_bytes_max), http_headers(b"POST", b"/put"), end=False
-        )
+        stream = p.send(b"x" * (3 * rest_body_bytes_max), http_headers(b"POST", b"/put"), end=False)
         p.exchange()
         assert p.answers[stream].headers[b":status"] == b"413"
         assert p.answers[stream].reset_code == ngh2.ErrorCode.NO_ERROR
@@ -220,9 +216,7 @@ def test_malformed_frame_ends_in_goaway() -> None:
 
 def test_streams_over_the_limit_are_refused_and_the_others_served() -> None:
     # A client that has not heard of the limit yet.
-    client = ngh2.Connection(
-        ngh2.Role.CLIENT, ngh2.Configuration(peer_max_concurrent_streams=2000)
-    )
+    client = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration(peer_max_concurrent_streams=2000))
     calls: list[Call] = []
     session = Session(None, calls.append, lambda: None)
     client.initiate_connection()

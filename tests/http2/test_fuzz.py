@@ -150,7 +150,9 @@ any_frame = st.builds(
     st.integers(0, 12),
     st.integers(0, 255),
     st.sampled_from([0, 1, 1, 3, 5, 2, 2**31 - 1]),
-    st.one_of(st.binary(max_size=60), st.sampled_from([bytes(4), bytes(8), b"\x82\x87\x84\x41\x00"])),
+    st.one_of(
+        st.binary(max_size=60), st.sampled_from([bytes(4), bytes(8), b"\x82\x87\x84\x41\x00"])
+    ),
 )
 
 

@@ -108,17 +108,19 @@ def test_stop_cuts_off_what_is_not_done_in_time() -> None:
     calls: list[Call] = []
 
     async def scenario() -> None:
-        async with node(on_call=calls.append) as n:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{n.port}") as channel:
-                pending = asyncio.ensure_future(channel.unary_unary("/t/Slow")(b"x"))
-                while not calls:
-                    await asyncio.sleep(0.01)
-                start = time.monotonic()
-                await n.listener.stop(0.3)
-                assert 0.25 < time.monotonic() - start < 5
-                assert calls[0].cancelled
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await pending
+        async with (
+            node(on_call=calls.append) as n,
+            grpc.aio.insecure_channel(f"127.0.0.1:{n.port}") as channel,
+        ):
+            pending = asyncio.ensure_future(channel.unary_unary("/t/Slow")(b"x"))
+            while not calls:
+                await asyncio.sleep(0.01)
+            start = time.monotonic()
+            await n.listener.stop(0.3)
+            assert 0.25 < time.monotonic() - start < 5
+            assert calls[0].cancelled
+            with pytest.raises(grpc.aio.AioRpcError):
+                await pending
 
     uvloop.run(scenario())
 

@@ -104,7 +104,9 @@ def test_grpc_client_makes_calls_of_all_four_kinds(certificate: tuple[Path, Path
             assert await channel.unary_unary("/t/Unary")(b"x" * (4 * MIB)) == b"x" * (4 * MIB)
             assert [m async for m in channel.unary_stream("/t/Stream")(b"one")] == [b"one"]
             assert [m async for m in channel.stream_stream("/t/Both")(requests())] == expected
-            answers = await asyncio.gather(*(channel.unary_unary("/t/U")(b"%d" % i) for i in range(500)))
+            answers = await asyncio.gather(
+                *(channel.unary_unary("/t/U")(b"%d" % i) for i in range(500))
+            )
             assert answers == [b"%d" % i for i in range(500)]
 
     run(scenario)
@@ -221,12 +223,15 @@ def test_first_bytes_may_come_one_by_one() -> None:
     "garbage", [b"", b"\0", b"\x16\x03\1", b"\xff" * 5000, b"GET", b"BREW / X\r\n\r\n", preface[:9]]
 )
 def test_peers_that_vanish_or_talk_nonsense_leave_nothing(
-    certificate: tuple[Path, Path], encrypted: bool, garbage: bytes, caplog: pytest.LogCaptureFixture
+    certificate: tuple[Path, Path],
+    encrypted: bool,
+    garbage: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
         async with node(tls_context(*certificate) if encrypted else None) as n:
             for _ in range(5):
-                reader, writer = await asyncio.open_connection("127.0.0.1", n.port)
+                _, writer = await asyncio.open_connection("127.0.0.1", n.port)
                 writer.write(garbage)
                 await writer.drain()
                 await asyncio.sleep(0.01)
@@ -302,5 +307,3 @@ def test_tls_without_alpn_is_told_by_the_first_bytes(certificate: tuple[Path, Pa
                 writer.close()
 
     run(scenario)
-
-
