@@ -58,17 +58,17 @@ cdef class Connection:
         elif spoken is not None:
             self.start_http1()
 
-    def get_buffer(self, Py_ssize_t size_hint):
+    def get_buffer(self, Py_ssize_t sizehint):
         return INPUT_VIEW
 
-    def buffer_updated(self, Py_ssize_t size):
+    def buffer_updated(self, Py_ssize_t nbytes):
         if self.session is not None:
-            self.session.feed(INPUT, size)
+            self.session.feed(INPUT, nbytes)
             self.flush()
         elif self.http1 is not None:
-            self.http1.data_received(PyBytes_FromStringAndSize(<char *>INPUT, size))
+            self.http1.data_received(PyBytes_FromStringAndSize(<char *>INPUT, nbytes))
         else:
-            self.choose(PyBytes_FromStringAndSize(<char *>INPUT, size))
+            self.choose(PyBytes_FromStringAndSize(<char *>INPUT, nbytes))
 
     def eof_received(self):
         if self.http1 is not None:
@@ -86,14 +86,14 @@ cdef class Connection:
             self.http1.resume_writing()
         self.flush()
 
-    def connection_lost(self, object error):
+    def connection_lost(self, object exc):
         cdef Session session = self.session
         cdef object http1 = self.http1
         self.transport = self.write = self.session = self.http1 = self.draining = None
         if session is not None:
             session.close()
         if http1 is not None:
-            http1.connection_lost(error)
+            http1.connection_lost(exc)
         self.listener.closed(self)
 
     # -- the listener's side ---------------------------------------------------------------------
