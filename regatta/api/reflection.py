@@ -78,7 +78,7 @@ class Catalogue:
                     self._add(file)
 
     def _add(self, file: FileDescriptor) -> None:
-        files = [found.serialized_pb for found in _with_dependencies(file)]
+        files = [_encoded(found) for found in _with_dependencies(file)]
         proto = FileDescriptorProto.FromString(file.serialized_pb)
         self.by_name[file.name] = files
         for symbol in _symbols(proto):
@@ -91,6 +91,19 @@ class Catalogue:
     def _add_extensions(self, fields: Iterable[FieldDescriptorProto], files: list[bytes]) -> None:
         for field in fields:
             self.by_extension[field.extendee.removeprefix("."), field.number] = files
+
+
+def _encoded(file: FileDescriptor) -> bytes:
+    """Return an encoded file, with the JSON names that the generator leaves out of our modules.
+
+    Clients that print JSON, grpcurl among them, go by these rather than work them out.
+    """
+    proto = FileDescriptorProto.FromString(file.serialized_pb)
+    for message in _with_nested(proto.message_type):
+        for field in message.field:
+            first, *others = field.name.split("_")
+            field.json_name = first + "".join(word[:1].upper() + word[1:] for word in others)
+    return proto.SerializeToString()
 
 
 def _with_dependencies(file: FileDescriptor) -> list[FileDescriptor]:

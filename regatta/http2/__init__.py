@@ -5,8 +5,8 @@ gives. A CallSink answers hot calls natively; every other call comes to Python a
 """
 
 from regatta.http2._session import Call
-from regatta.http2._session import CallSink
 from regatta.http2._session import Session
+from regatta.http2._sink import CallSink
 from regatta.http2._stream import live_streams
 
 __all__ = ["Call", "CallSink", "Session", "live_streams"]

@@ -2,11 +2,8 @@ from collections.abc import Callable, Sequence
 from typing import Self, final
 
 from typing_extensions import Buffer
-from typing_extensions import disjoint_base
 
-@disjoint_base
-class CallSink:
-    """Answers calls natively; the methods are C-level and described in _session.pxd."""
+from regatta.http2._sink import CallSink
 
 @final
 class Call:

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from regatta.http2._session cimport DECLINED, TAKEN, CallSink, Reply, reply_reserve
+from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply, reply_reserve
 
 
 cdef class Echo(CallSink):

@@ -1,7 +1,7 @@
 """What gRPC lays on top of HTTP/2 headers: content types, timeouts, encoded messages."""
 from libc.stdint cimport int64_t, uint8_t
 
-from regatta.http2._buffer cimport Buffer
+from regatta.wire._buffer cimport Buffer
 
 cdef enum ContentKind:
     CONTENT_PLAIN = 0           # not gRPC at all

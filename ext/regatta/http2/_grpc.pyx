@@ -2,7 +2,7 @@
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.string cimport memcmp
 
-from regatta.http2._buffer cimport Buffer, buffer_append, buffer_reserve
+from regatta.wire._buffer cimport Buffer, buffer_append, buffer_reserve
 
 cdef enum:
     TIMEOUT_DIGITS_MAX = 8
@@ -57,7 +57,7 @@ cdef int encode_message(Buffer *target, const char *text, size_t size) noexcept 
     cdef uint8_t[3] encoded
     cdef uint8_t byte
     cdef size_t index
-    if buffer_reserve(target, target.size + size) < 0:
+    if buffer_reserve(target, size) < 0:
         return -1
     for index in range(size):
         byte = <uint8_t>text[index]

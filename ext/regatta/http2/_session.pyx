@@ -11,7 +11,6 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport realloc
 from libc.string cimport memcmp, strlen
 
 import logging
@@ -19,24 +18,26 @@ import logging
 from regatta.errors import Code
 from regatta.limits import request_bytes_max, rest_body_bytes_max
 
-from regatta.http2._buffer cimport (
-    Buffer, Span, buffer_append, buffer_free, buffer_recycle, buffer_reserve,
-    pairs_append, pairs_next,
-)
 from regatta.http2._grpc cimport (
     BAD_TIMEOUT, CONTENT_PLAIN, CONTENT_UNSUPPORTED, NO_TIMEOUT,
     content_kind, encode_message, parse_timeout,
 )
+from regatta.http2._headers cimport (
+    ANSWER_HEADERS_MAX, add_pairs, add_status, set_header, set_headers,
+)
 from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
 from regatta.http2._nghttp2_h cimport *
+from regatta.http2._pairs cimport Span, pairs_append, pairs_next
+from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
     PREFIX_BYTES, SCAN_COMPRESSED, SCAN_FINE, SCAN_TOO_LARGE, Stream, stream_answer, stream_free,
     stream_new, stream_prefix, stream_receive, stream_scan, stream_take, stream_text, stream_trim,
 )
+from regatta.http2._window cimport WINDOW_BYTES, content_length, lacks_window, wanted_bytes
+from regatta.wire._buffer cimport Buffer, buffer_append, buffer_recycle, buffer_reserve
 
 cdef enum:
     STREAMS_MAX = 1000
-    WINDOW_BYTES = 65535                        # what a stream may send unasked
     CONNECTION_WINDOW_BYTES = 16 << 20
     BUDGET_BYTES = 64 << 20                     # for requests larger than WINDOW_BYTES together
     OUTSTANDING_BYTES_MAX = 8 << 20             # of answers; more calls wait above it
@@ -44,7 +45,6 @@ cdef enum:
     HEADER_OVERHEAD_BYTES = 32                  # of each header, RFC 9113, 6.5.2
     RESETS_BURST = 20_000                       # honest clients cancel thousands of calls
     RESETS_PER_S = 1_000
-    ANSWER_HEADERS_MAX = 64
 
 cdef enum:
     SINK_FAILED = 0                             # what ask_sink returns
@@ -69,124 +69,8 @@ cdef nghttp2_session_callbacks *CALLBACKS
 cdef nghttp2_option *OPTIONS
 
 
-cdef void set_header(nghttp2_nv *header, const char *name, const void *value, size_t value_size,
-                     bint value_is_static) noexcept nogil:
-    """Fill in a header. *name* must be static."""
-    header.name = <uint8_t *>name
-    header.namelen = strlen(name)
-    header.value = <uint8_t *>value
-    header.valuelen = value_size
-    header.flags = <uint8_t>NGHTTP2_NV_FLAG_NO_COPY_NAME
-    if value_is_static:
-        header.flags |= <uint8_t>NGHTTP2_NV_FLAG_NO_COPY_VALUE
-
-
-cdef size_t set_headers(nghttp2_nv *headers, const Buffer *pairs) noexcept nogil:
-    """Fill in headers from pairs, at most ANSWER_HEADERS_MAX. Returns their number."""
-    cdef size_t offset = 0, count = 0
-    cdef Span name, value
-    while offset < pairs.size and count < ANSWER_HEADERS_MAX:
-        offset = pairs_next(pairs, offset, &name, &value)
-        headers[count].name = pairs.data + name.offset
-        headers[count].namelen = name.size
-        headers[count].value = pairs.data + value.offset
-        headers[count].valuelen = value.size
-        headers[count].flags = <uint8_t>NGHTTP2_NV_FLAG_NONE
-        count += 1
-    return count
-
-
-cdef int add_pairs(Buffer *pairs, object headers) except -1:
-    """Append (name, value) tuples of bytes."""
-    cdef bytes name, value
-    if len(headers) > ANSWER_HEADERS_MAX - 4:
-        raise ValueError(f"more than {ANSWER_HEADERS_MAX - 4} headers")
-    for name, value in headers:
-        if pairs_append(pairs, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                        PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) < 0:
-            raise MemoryError
-    return 0
-
-
-cdef int add_status(Buffer *pairs, int code, const char *text, size_t size) noexcept nogil:
-    """Append grpc-status and, if there is a text, grpc-message. Returns -1 for no memory."""
-    cdef Buffer encoded = [NULL, 0, 0]
-    cdef char[16] digits
-    cdef int digits_size = snprintf(digits, sizeof(digits), "%d", code)
-    cdef int failed = pairs_append(pairs, b"grpc-status", 11, digits, digits_size)
-    if size > 0:
-        failed |= encode_message(&encoded, text, size)
-        failed |= pairs_append(pairs, b"grpc-message", 12, encoded.data, encoded.size)
-        buffer_free(&encoded)
-    return failed
-
-
 cdef bint equals(const Stream *stream, Span span, const char *text) noexcept nogil:
     return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
-
-
-cdef size_t content_length(const Stream *stream) noexcept nogil:
-    """The body's length as announced, saturated just over the limit; 0 if it was not."""
-    cdef const uint8_t *digits = stream_text(stream, stream.content_length)
-    cdef size_t length = 0, index
-    for index in range(stream.content_length.size):
-        # libnghttp2 lets nothing but digits through.
-        length = min(length * 10 + (digits[index] - c"0"), body_bytes_max + 1)
-    return length
-
-
-cdef size_t wanted_bytes(const Stream *stream, size_t held) noexcept nogil:
-    """How much of its request the stream should be able to hold, all in all."""
-    cdef size_t wanted = WINDOW_BYTES
-    if stream.finished:
-        # Nothing is kept any more. A gRPC call is about to be reset.
-        return 0 if stream.grpc else WINDOW_BYTES
-    if stream.grpc:
-        # A large message gets its place when those before it have been taken; and one more byte,
-        # so that a second message where there should be one shows itself.
-        if stream.taken == stream.scanned:
-            wanted = stream.partial_bytes + 1
-    elif stream.content_length.size:
-        wanted = content_length(stream)
-    elif held >= WINDOW_BYTES // 2:
-        # No length was announced. Asking for the limit at once, and one more byte to notice an
-        # excess by, keeps bodies that grow side by side from waiting for each other for ever.
-        wanted = body_bytes_max + 1
-    return max(wanted, <size_t>WINDOW_BYTES)
-
-
-cdef bint lacks_window(const Stream *stream, size_t opened) noexcept nogil:
-    """Say whether the message that is arriving can't be completed in the open window."""
-    cdef size_t partial = max(stream.partial_bytes, <size_t>PREFIX_BYTES)
-    return stream.grpc and stream.scanned + partial > stream.body.size + opened
-
-
-cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil:
-    # The message's prefix lies in front of data, so that both go out in one piece.
-    cdef uint8_t *start = NULL if reply.data == NULL else reply.data - PREFIX_BYTES
-    cdef size_t grown = max(reply.capacity * 2, capacity)
-    if capacity <= reply.capacity and start != NULL:
-        return 0
-    start = <uint8_t *>realloc(start, PREFIX_BYTES + grown)
-    if start == NULL:
-        return -1
-    reply.data = start + PREFIX_BYTES
-    reply.capacity = grown
-    return 0
-
-
-cdef class CallSink:
-    """Answers calls natively; see _session.pxd. This one declines all."""
-
-    cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
-        return False
-
-    cdef int on_call(self, const char *path, size_t path_size,
-                     const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
-        return DECLINED
-
-    cdef int on_batch_end(self) except -1 nogil:
-        return 0
 
 
 @cython.final

@@ -2,8 +2,9 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
-from regatta.http2._buffer cimport Buffer, Span
 from regatta.http2._link cimport Link
+from regatta.http2._pairs cimport Span
+from regatta.wire._buffer cimport Buffer
 
 cdef enum:
     PREFIX_BYTES = 5            # of a gRPC message: one byte of flags, four of size

@@ -7,11 +7,9 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memmove, memset
 
-from regatta.http2._buffer cimport (
-    Buffer, buffer_append, buffer_recycle, buffer_reserve,
-)
 from regatta.http2._grpc cimport NO_TIMEOUT
 from regatta.http2._link cimport link_init
+from regatta.wire._buffer cimport buffer_append, buffer_recycle, buffer_reserve
 
 cdef enum:
     POOL_STREAMS_MAX = 2048
@@ -125,7 +123,7 @@ cdef void stream_trim(Stream *stream) noexcept nogil:
 cdef int stream_answer(Stream *stream, const void *message, size_t size) noexcept nogil:
     cdef uint8_t[PREFIX_BYTES] prefix
     stream_prefix(prefix, size)
-    if buffer_reserve(&stream.answer, stream.answer.size + PREFIX_BYTES + size) < 0:
+    if buffer_reserve(&stream.answer, PREFIX_BYTES + size) < 0:
         return -1
     buffer_append(&stream.answer, prefix, PREFIX_BYTES)
     buffer_append(&stream.answer, message, size)

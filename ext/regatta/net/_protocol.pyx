@@ -9,7 +9,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t
 
-from regatta.http2._session cimport CallSink, Session
+from regatta.http2._session cimport Session
+from regatta.http2._sink cimport CallSink
 
 cdef extern from "Python.h":
     int PyBUF_WRITE

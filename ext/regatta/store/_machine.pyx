@@ -62,9 +62,9 @@ from regatta.wire._command cimport command_decode
 from regatta.wire._command cimport next_message
 from regatta.wire._command cimport pair_decode
 from regatta.wire._reader cimport Slice
-from regatta.wire._writer cimport Buffer
-from regatta.wire._writer cimport buffer_append
-from regatta.wire._writer cimport buffer_free
+from regatta.wire._buffer cimport Buffer
+from regatta.wire._buffer cimport buffer_append
+from regatta.wire._buffer cimport buffer_free
 from regatta.wire._writer cimport message_begin
 from regatta.wire._writer cimport message_end
 from regatta.wire._writer cimport write_varint

@@ -6,7 +6,7 @@ from regatta.store._lmdb_h cimport MDB_dbi
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._scan cimport Query
 from regatta.wire._reader cimport Slice
-from regatta.wire._writer cimport Buffer
+from regatta.wire._buffer cimport Buffer
 
 cdef struct Table:              # moves with the data, in the same transaction
     uint64_t id                 # prefix of the table's keys; never used again once replaced

@@ -9,7 +9,7 @@ from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_val
 from regatta.store._record cimport Record
 from regatta.wire._reader cimport Slice
-from regatta.wire._writer cimport Buffer
+from regatta.wire._buffer cimport Buffer
 
 cdef struct Query:              # what is asked; all zeroes but the key: exactly that key
     Slice key                   # 1 to USER_KEY_MAX bytes

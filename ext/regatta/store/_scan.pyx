@@ -16,7 +16,7 @@ from regatta.store._record cimport record_open
 from regatta.store._record cimport stored_key
 from regatta.wire._varint cimport varint_size
 from regatta.wire._varint cimport varint_write
-from regatta.wire._writer cimport buffer_reserve
+from regatta.wire._buffer cimport buffer_reserve
 
 from regatta import limits
 

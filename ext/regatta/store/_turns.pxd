@@ -10,7 +10,7 @@ from libc.stdint cimport uint64_t
 
 from regatta.store._env cimport Environment
 from regatta.store._lmdb_h cimport MDB_txn
-from regatta.wire._writer cimport Buffer
+from regatta.wire._buffer cimport Buffer
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:

@@ -7,9 +7,9 @@ from regatta.store._env cimport sync_stats
 from regatta.store._env cimport txn_abort
 from regatta.store._env cimport txn_begin
 from regatta.store._env cimport txn_commit
-from regatta.wire._writer cimport buffer_append
-from regatta.wire._writer cimport buffer_free
-from regatta.wire._writer cimport buffer_reserve
+from regatta.wire._buffer cimport buffer_append
+from regatta.wire._buffer cimport buffer_free
+from regatta.wire._buffer cimport buffer_reserve
 
 from regatta import limits
 

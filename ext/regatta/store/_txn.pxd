@@ -7,7 +7,7 @@ from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._pairs cimport Outcome
 from regatta.store._pairs cimport Table
 from regatta.wire._reader cimport Slice
-from regatta.wire._writer cimport Buffer
+from regatta.wire._buffer cimport Buffer
 
 # Both append one ResponseOp an operation to *result*, as field *number*, and return 0 or an LMDB
 # code. What the caller of the transaction must be told is in *outcome*; if that is an error,

@@ -46,8 +46,8 @@ from regatta.store._scan cimport scan_next_page
 from regatta.store._scan cimport scan_step
 from regatta.store._txn cimport transact_read_only
 from regatta.wire._reader cimport Slice
-from regatta.wire._writer cimport Buffer
-from regatta.wire._writer cimport buffer_free
+from regatta.wire._buffer cimport Buffer
+from regatta.wire._buffer cimport buffer_free
 
 from typing import NamedTuple
 

@@ -7,11 +7,11 @@ from libc.string cimport memcmp
 from libc.string cimport memcpy
 from libc.string cimport memset
 
-from regatta.http2._session cimport DECLINED
-from regatta.http2._session cimport TAKEN
-from regatta.http2._session cimport CallSink
-from regatta.http2._session cimport Reply
-from regatta.http2._session cimport reply_reserve
+from regatta.http2._sink cimport DECLINED
+from regatta.http2._sink cimport TAKEN
+from regatta.http2._sink cimport CallSink
+from regatta.http2._sink cimport Reply
+from regatta.http2._sink cimport reply_reserve
 from regatta.store._catalogue cimport Group
 from regatta.store._env cimport get
 from regatta.store._lmdb_h cimport MDB_NOTFOUND

@@ -1,42 +1,10 @@
-from libc.stdlib cimport free
-from libc.stdlib cimport realloc
+from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 from libc.string cimport memmove
 
+from regatta.wire._buffer cimport buffer_reserve
 from regatta.wire._varint cimport varint_size
 from regatta.wire._varint cimport varint_write
-
-
-cdef int buffer_reserve(Buffer *buffer, size_t more) noexcept nogil:
-    cdef size_t needed = buffer.size + more
-    cdef size_t capacity
-    cdef void *grown
-    if needed < more:
-        return -1
-    if needed <= buffer.capacity:
-        return 0
-    capacity = max(needed, 2 * buffer.capacity, <size_t>256)
-    grown = realloc(buffer.data, capacity)
-    if grown == NULL:
-        return -1
-    buffer.data = <uint8_t *>grown
-    buffer.capacity = capacity
-    return 0
-
-
-cdef int buffer_append(Buffer *buffer, const void *data, size_t size) noexcept nogil:
-    if buffer_reserve(buffer, size) < 0:
-        return -1
-    if size:
-        memcpy(buffer.data + buffer.size, data, size)
-        buffer.size += size
-    return 0
-
-
-cdef void buffer_free(Buffer *buffer) noexcept nogil:
-    free(buffer.data)
-    buffer.data = NULL
-    buffer.size = buffer.capacity = 0
 
 
 cdef int write_varint(Buffer *buffer, uint32_t number, uint64_t value) noexcept nogil:

@@ -1,0 +1,27 @@
+"""The contract between an HTTP/2 session and what answers calls natively."""
+from libc.stdint cimport uint8_t
+
+cdef enum:
+    DECLINED = 0                # not ours: the call goes to the Python router
+    TAKEN = 1                   # answered: Reply is filled in
+
+cdef struct Reply:              # one unary answer; the session owns the memory
+    uint8_t *data               # the response message, without gRPC's five-byte prefix
+    size_t size                 # bytes of it that count
+    size_t capacity             # bytes allocated; grow with reply_reserve only
+    int status                  # gRPC code, 0 for OK; if not 0, data is not looked at
+    const char *message         # static text for grpc-message when status is not 0
+
+# Make room for *capacity* bytes in all. Returns -1 when there is no memory, else 0.
+cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil
+
+cdef class CallSink:
+    # Asked when a gRPC call's headers are in: may on_call take calls of this path? Only those are
+    # held back until their message is complete; all others go to the Python router at once.
+    cdef bint wants(self, const char *path, size_t path_size) noexcept nogil
+    # Called for each complete unary gRPC call with an uncompressed message, before any Python
+    # object is made for it. *path* and *message* are borrowed for the length of the call.
+    cdef int on_call(self, const char *path, size_t path_size,
+                     const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil
+    # Called once after each batch of received bytes in which on_call was called.
+    cdef int on_batch_end(self) except -1 nogil
