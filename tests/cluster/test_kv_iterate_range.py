@@ -30,7 +30,7 @@ def large(calls: KV) -> Table:
 
 
 def check_order(pages: list[RangeResponse], keys: list[bytes]) -> None:
-    """Hold pages to the rules: all pairs once and in order, counts, and more on all but the last."""
+    """Hold pages to the rules: pairs once and in order, counts, more on all but the last."""
     assert [key for page in pages for key in keys_of(page.kvs)] == keys
     assert [page.count for page in pages] == [len(page.kvs) for page in pages]
     assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]

@@ -151,7 +151,6 @@ def test_range_answers_pairs_with_revisions(client: Client, table: Table) -> Non
     answer = client.post(RANGE, table=table.name, key=b"key_1")
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["content-length"] == str(len(answer.body))
     assert answer.body.decode() == (
         f'{{"header":{header_of(table)},"kvs":[{{"key":"a2V5XzE=",'
         f'"create_revision":"{first}","mod_revision":"{second}",'
@@ -373,14 +372,15 @@ def test_the_largest_value_goes_in_and_out(client: Client, table: Table) -> None
     assert answer.json["kvs"][0]["value"] == encoded(value)
 
 
-@pytest.mark.parametrize("timeout", ["0m", "1n"])
-def test_grpc_timeout_is_the_deadline(client: Client, table: Table, timeout: str) -> None:
-    table.put(b"key")
-    body = json.dumps({"table": encoded(table.name), "key": encoded(b"key")}).encode()
-    assert client.send("POST", RANGE, body, {"Grpc-Timeout": "10S"}).status == 200
-    answer = client.send("POST", RANGE, body, {"Grpc-Timeout": timeout})
-    assert answer.status == 504
-    assert answer.body == error_body("context deadline exceeded", 4)
+def test_grpc_timeout_is_the_deadline(client: Client, table: Table) -> None:
+    # A hash over this much takes several times the 10 ms that a deadline is exact to.
+    for number in range(16):
+        table.put(b"%d" % number, bytes(2 * MIB))
+    assert client.send("POST", HASH, b"", {"Grpc-Timeout": "10S"}).status == 200
+    for timeout in ("0m", "1n", "1m"):
+        answer = client.send("POST", HASH, b"", {"Grpc-Timeout": timeout})
+        assert answer.status == 504, timeout
+        assert answer.body == error_body("context deadline exceeded", 4)
 
 
 def test_no_error_was_a_fault_of_the_daemon(shared_daemon: Daemon) -> None:
