@@ -186,6 +186,15 @@ def test_the_first_write_makes_a_table(calls: KV, table: Table) -> None:
     assert by_delete.pairs() == {}
 
 
+def test_a_table_that_many_make_at_once_is_one(calls: KV, table: Table) -> None:
+    requests = [PutRequest(table=table.name, key=b"%d" % number) for number in range(32)]
+    futures = [calls.put.future(request, timeout=CALL_TIMEOUT_S) for request in requests]
+    headers = [future.result().header for future in futures]
+    assert len({header.shard_id for header in headers}) == 1
+    assert sorted(header.revision for header in headers) == list(range(1, 33))
+    assert table.range(ZERO, ZERO, count_only=True).count == 32
+
+
 # Names of tables.
 
 

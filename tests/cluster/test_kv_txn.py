@@ -285,6 +285,14 @@ def test_an_operation_without_a_request_is_skipped_and_counts_as_a_write(table: 
 # Refused.
 
 PUT_A = op_put(b"a", b"never stored")
+KEY_TOO_LONG = ("FAILED_PRECONDITION", "key length exceeded max allowed value")
+
+
+def unknown(field: str) -> Compare:
+    """Return a comparison with a number that *field*, an enumeration, does not have yet."""
+    compare = exists(b"key")
+    setattr(compare, field, 9)
+    return compare
 
 
 @pytest.mark.parametrize(
@@ -301,26 +309,10 @@ PUT_A = op_put(b"a", b"never stored")
             "INVALID_ARGUMENT",
             "keys_only and count_only must not be set at the same time",
         ),
-        (
-            op_put(bytes(1025)),
-            "FAILED_PRECONDITION",
-            "key length exceeded max allowed value",
-        ),
-        (
-            op_range(bytes(1025)),
-            "FAILED_PRECONDITION",
-            "key length exceeded max allowed value",
-        ),
-        (
-            op_range(b"k", bytes(1025)),
-            "FAILED_PRECONDITION",
-            "key length exceeded max allowed value",
-        ),
-        (
-            op_delete(bytes(1025)),
-            "FAILED_PRECONDITION",
-            "key length exceeded max allowed value",
-        ),
+        (op_put(bytes(1025)), *KEY_TOO_LONG),
+        (op_range(bytes(1025)), *KEY_TOO_LONG),
+        (op_range(b"k", bytes(1025)), *KEY_TOO_LONG),
+        (op_delete(bytes(1025)), *KEY_TOO_LONG),
         (
             op_put(b"k", bytes(2 * MIB + 1)),
             "FAILED_PRECONDITION",
@@ -345,11 +337,10 @@ def test_a_bad_operation_in_either_branch_refuses_the_whole_transaction(
     [
         (exists(b""), "INVALID_ARGUMENT", "key must be set"),
         (exists(b"", ZERO), "INVALID_ARGUMENT", "key must be set"),
-        (
-            exists(bytes(1025)),
-            "FAILED_PRECONDITION",
-            "key length exceeded max allowed value",
-        ),
+        (exists(bytes(1025)), *KEY_TOO_LONG),
+        (exists(b"key", bytes(1025)), *KEY_TOO_LONG),
+        (unknown("result"), "INVALID_ARGUMENT", "compare.result 9 is not known"),
+        (unknown("target"), "INVALID_ARGUMENT", "compare.target 9 is not known"),
     ],
 )
 def test_a_bad_comparison_refuses_the_transaction(
