@@ -121,4 +121,4 @@ def refusal(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[
     """Return the code's name and the text of the error that a call ends with."""
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, **options)
-    return caught.value.code().name, caught.value.details()
+    return caught.value.code().name, caught.value.details() or ""

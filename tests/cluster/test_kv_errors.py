@@ -246,7 +246,7 @@ def test_a_name_over_255_bytes_is_refused(calls: KV, size: int) -> None:
 def raw_put(shared_daemon: Daemon) -> Iterator[Callable[[bytes], PutResponse]]:
     """Put, called with the bytes of a request."""
     with shared_daemon.channel() as channel:
-        method = channel.unary_unary(
+        method: Any = channel.unary_unary(
             "/regatta.v1.KV/Put", response_deserializer=PutResponse.FromString
         )
         yield lambda request: method(request, timeout=CALL_TIMEOUT_S)

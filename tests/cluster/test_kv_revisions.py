@@ -1,6 +1,6 @@
 """create_revision and mod_revision of pairs, and the four filters on them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -179,7 +179,7 @@ filters = pytest.mark.parametrize(
 )
 
 
-def options_of(written: Written, distances: dict[str, int]) -> dict[str, int]:
+def options_of(written: Written, distances: dict[str, int]) -> dict[str, Any]:
     """Return the filters' fields of a request."""
     return {name: written.first + distance for name, distance in distances.items()}
 
@@ -245,7 +245,7 @@ def test_a_filter_of_zero_is_none(written: Written) -> None:
 
 @pytest.mark.parametrize("position", range(len(FILTER_NAMES)))
 def test_the_first_negative_filter_is_refused_by_name(written: Written, position: int) -> None:
-    negative = {name: -1 for name in FILTER_NAMES[position:]}
+    negative: dict[str, Any] = {name: -1 for name in FILTER_NAMES[position:]}
     expected = ("INVALID_ARGUMENT", f"{FILTER_NAMES[position]} must not be negative")
     assert refusal(written.table.range, b"a", **negative) == expected
     assert refusal(written.table.range, ZERO, ZERO, **negative) == expected
