@@ -1,36 +1,41 @@
 """Replay recorded client bytes through a Session in memory: no socket, no TLS.
 
-    python bench/replay.py DATA_DIR --table regatta --streams 32
-    python bench/replay.py --echo                # the protocol alone: the tests' sink answers
+    python -m bench.replay --streams 32
+    python -m bench.replay --echo                # the protocol alone: the tests' sink answers
 
 What it prints is the CPU time of a single-key Range in protocol, codec and store. Requests come
 in batches of --streams, as they do from a client that keeps so many calls in flight.
 """
 
 import argparse
+import atexit
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import ngh2
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from bench import dataset
 from regatta.http2 import CallSink
 from regatta.http2 import Session
+from regatta.pb.regatta_pb2 import RangeRequest
+from regatta.store import View
+from regatta.table._range import RangeSink
 
 rounds = 7
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data_dir", nargs="?", help="the data environment to read")
     parser.add_argument("--echo", action="store_true", help="answer by the tests' echo sink")
     parser.add_argument("--table", default="regatta")
     parser.add_argument("--key", default="key-%012d", help="how keys look (%(default)s)")
     parser.add_argument("--keys", type=int, default=100_000, help="how many there are")
+    parser.add_argument("--value-bytes", type=int, default=100, help="how long values are")
     parser.add_argument("--streams", type=int, default=32, help="requests in a batch")
     parser.add_argument("--batches", type=int, default=400)
     return parser.parse_args()
@@ -44,14 +49,17 @@ def make_target(arguments: argparse.Namespace) -> tuple[CallSink, bytes, Callabl
 
         return load_echo().Echo(), b"/test/Echo", lambda n: (arguments.key % n).encode()
 
-    from regatta.pb.regatta_pb2 import RangeRequest
-    from regatta.table import open_reader
+    keys = [(arguments.key % n).encode() for n in range(arguments.keys)]
+    directory = Path(tempfile.mkdtemp(prefix="regatta-replay-"))
+    atexit.register(shutil.rmtree, directory)
+    environment = dataset.make(directory, arguments.table, keys, b"v" * arguments.value_bytes)
+    sink = RangeSink(View(environment), replica=1, term=1, leader=1)
 
     def request(n: int) -> bytes:
         message = RangeRequest(table=arguments.table.encode(), key=(arguments.key % n).encode())
         return message.SerializeToString()
 
-    return open_reader(arguments.data_dir), b"/regatta.v1.KV/Range", request
+    return sink, b"/regatta.v1.KV/Range", request
 
 
 def decline(call: object) -> None:

@@ -1,9 +1,8 @@
-"""The server's certificate: made for development where there is none, loaded, checked."""
+"""The server's certificate: made for development where there is none."""
 
 import fcntl
 import logging
 import os
-import ssl
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
@@ -35,26 +34,6 @@ def prepare(settings: ApiSettings, log: logging.Logger, *, dev_mode: bool) -> No
         if not os.path.exists(missing):
             what_to_do = remedy(other, dev_mode=dev_mode)
             raise StartError(f"there is no file {missing}", what_to_do)
-
-
-def load(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a server's TLS context with the pair in it, TLS 1.2 or newer, without ALPN.
-
-    Raises StartError if a file can't be read, is not PEM, or the two don't belong together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        # An encrypted key would have OpenSSL ask for a password at the terminal.
-        context.load_cert_chain(certificate, key, password=lambda: "")
-    except ssl.SSLError as error:
-        problem = f"{certificate} and {key} can't be used: {error.reason or error}"
-        what_to_do = "Give a certificate and its own, unencrypted key, both PEM."
-        raise StartError(problem, what_to_do) from None
-    except OSError as error:
-        problem = f"can't read {certificate} or {key}: {error.strerror}"
-        raise StartError(problem, "See that the user regatta runs as may read both.") from None
-    return context
 
 
 def remedy(other: Path, *, dev_mode: bool) -> str:

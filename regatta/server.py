@@ -56,8 +56,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
         await take_down(listener, router, health, stop)
     finally:
         await engine.close()
-    # Nothing reads any more: the views went with the connections.
-    stores.close()
+        stores.close()
     log.info("stopped")
     return stop.exit_code
 

@@ -14,6 +14,7 @@ from regatta import certificate
 from regatta.config import ApiSettings
 from regatta.config import load
 from regatta.errors import StartError
+from regatta.net import tls_context
 
 LOG = logging.getLogger("regatta.test")
 
@@ -47,7 +48,7 @@ def greet(context: ssl.SSLContext, cert_filename: Path, name: str) -> str:
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1", "0.0.0.0"])
 def test_a_client_that_trusts_the_made_certificate_can_connect(api: ApiSettings, name: str) -> None:
     certificate.prepare(api, LOG, dev_mode=True)
-    context = certificate.load(api.cert_filename, api.key_filename)
+    context = tls_context(api.cert_filename, api.key_filename)
     assert greet(context, api.cert_filename, name) == "hello"
 
 
@@ -77,7 +78,7 @@ def test_nodes_that_start_together_share_one_pair(api: ApiSettings) -> None:
             for path in (api.cert_filename, api.key_filename):
                 path.unlink(missing_ok=True)
             list(pool.map(lambda _: certificate.prepare(api, LOG, dev_mode=True), range(8)))
-            certificate.load(api.cert_filename, api.key_filename)
+            tls_context(api.cert_filename, api.key_filename)
 
 
 @pytest.mark.parametrize(("gone", "left"), [("crt", "key"), ("key", "crt")])
@@ -109,29 +110,3 @@ def test_a_directory_that_can_not_be_made_is_a_start_error(api: ApiSettings) -> 
     with pytest.raises(StartError, match="can't make a development certificate") as caught:
         certificate.prepare(api, LOG, dev_mode=True)
     assert "Start in a directory that can be written" in caught.value.remedy
-
-
-def test_files_that_are_no_pair_are_a_start_error(api: ApiSettings) -> None:
-    certificate.prepare(api, LOG, dev_mode=True)
-    _, other_key = certificate.self_signed_pair()
-    Path("other.key").write_bytes(other_key)
-    Path("empty.key").touch()
-    for key in ("other.key", "empty.key", "hack", "hack/server.crt"):
-        with pytest.raises(StartError):
-            certificate.load(api.cert_filename, Path(key))
-
-
-def test_an_encrypted_key_is_a_start_error_and_no_prompt(api: ApiSettings) -> None:
-    from cryptography.hazmat.primitives import serialization
-
-    certificate.prepare(api, LOG, dev_mode=True)
-    key = serialization.load_pem_private_key(api.key_filename.read_bytes(), None)
-    encrypted = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
-    Path("encrypted.key").write_bytes(encrypted)
-    with pytest.raises(StartError) as caught:
-        certificate.load(api.cert_filename, Path("encrypted.key"))
-    assert "unencrypted" in caught.value.remedy

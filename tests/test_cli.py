@@ -4,10 +4,17 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from regatta import __version__
+from regatta.banner import banner
+from regatta.config import FLAGS
+from regatta.config import load
+from regatta.flags import Address
+
+ROOT = Path(__file__).parents[1]
 
 
 def regatta(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -18,8 +25,6 @@ def regatta(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("argument", ["help", "--help", "-h"])
 def test_help_names_every_flag_within_100_columns(argument: str) -> None:
-    from regatta.config import FLAGS
-
     done = regatta(argument)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -68,6 +73,47 @@ def test_a_mistake_is_told_in_two_lines(arguments: list[str], lines: list[str]) 
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [f"regatta: {lines[0]}", lines[1]]
+
+
+def test_a_node_without_a_certificate_tells_how_to_get_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "regatta"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "regatta: there is no file hack/server.crt",
+        "Name both files with --api.cert-filename and --api.key-filename, "
+        "or pass --dev-mode to have a self-signed pair made.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listening", "url"),
+    [
+        (Address("127.0.0.1", 9000), "https://127.0.0.1:9000/"),
+        (Address("", 9000), "https://localhost:9000/"),
+        (Address("0.0.0.0", 9000), "https://localhost:9000/"),
+        (Address("::1", 9000), "https://[::1]:9000/"),
+    ],
+)
+def test_the_banner_names_an_address_that_can_be_reached(listening: Address, url: str) -> None:
+    assert f"curl -k {url}v1/kv/put" in banner(load({}), listening)
+
+
+@pytest.mark.parametrize(
+    ("data", "log", "warned"),
+    [("/tmp/a", "/b", True), ("/a", "/tmp/b", True), ("/a", "/tmpfiles", False)],
+)
+def test_the_banner_warns_of_data_under_tmp(data: str, log: str, warned: bool) -> None:
+    texts = {"raft.state-machine-dir": [data], "raft.node-host-dir": [log]}
+    lines = banner(load(texts), Address("localhost", 8443))
+    assert ("may not survive a reboot" in lines) is warned
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:

@@ -1,8 +1,10 @@
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Self, final
 
 from typing_extensions import Buffer
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class CallSink:
     """Answers calls natively; the methods are C-level and described in _session.pxd."""
 
@@ -60,12 +62,12 @@ class Session:
     call_count: int
     """Streams in flight."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         sink: CallSink | None,
         on_call: Callable[[Call], None],
         on_output: Callable[[], None],
-    ) -> None: ...
+    ) -> Self: ...
     def receive(self, data: Buffer) -> None:
         """Take in what the peer sent; afterwards output() may have something."""
     def output(self, bytes_max: int) -> bytes:

@@ -1,30 +1,29 @@
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Self, final
+
+from aiohttp.web_protocol import RequestHandler
 
 from regatta.http2 import Call
 from regatta.http2 import CallSink
-
-class Owner(Protocol):
-    """What a connection tells about itself."""
-
-    def opened(self, connection: Connection, /) -> None: ...
-    def closed(self, connection: Connection, /) -> None: ...
+from regatta.net.listener import Listener
 
 @final
 class Connection(asyncio.BufferedProtocol):
     """One accepted connection; HTTP/2 or HTTP/1.1 by ALPN or the first bytes."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         loop: asyncio.AbstractEventLoop,
-        listener: Owner,
+        listener: Listener,
         sink: CallSink | None,
         connect: Callable[[str], Callable[[Call], None]],
-        make_http1: Callable[[], asyncio.Protocol],
-    ) -> None: ...
+        make_http1: Callable[[], RequestHandler],
+    ) -> Self: ...
     def start_drain(self) -> None:
         """Take no more requests; close once those in flight are answered."""
+    def settle(self, task: object = None) -> None:
+        """Tell that all is answered; what is left is to say good-bye."""
     def abort(self) -> None:
         """Close at once; what was not written is lost."""
     def flush(self) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 from regatta.errors import StartError
 from regatta.http2 import Call
@@ -15,6 +17,10 @@ from regatta.net.http1 import Http1
 from regatta.net.http1 import Rest
 
 handshake_timeout_s = 10.0
+goodbye_s = 0.5  # for a peer to answer the end of a TLS connection when we stop
+flush_timeout_s = 10.0  # for the last bytes of a connection to leave, at any other time
+
+logger = logging.getLogger("server")
 
 
 class Listener:
@@ -24,9 +30,12 @@ class Listener:
         self._loop = loop
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        self._busy: set[Connection] = set()  # those that may still owe an answer
         self._stopping = False
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._all_settled = asyncio.Event()
+        self._all_settled.set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -49,12 +58,14 @@ class Listener:
             server.close()
         for connection in list(self._connections):
             connection.start_drain()
-        try:
-            await asyncio.wait_for(self._empty.wait(), grace_s)
-        except TimeoutError:
-            for connection in list(self._connections):
-                connection.abort()
-            await self._empty.wait()
+        if not await within(grace_s, self._all_settled):
+            logger.warning("%d connections are cut off in mid-call", len(self._busy))
+        # Some peers never answer TLS's good-bye: no call is lost with them.
+        elif await within(goodbye_s, self._all_closed):
+            return
+        for connection in list(self._connections):
+            connection.abort()
+        await self._all_closed.wait()
 
     def add(self, server: asyncio.Server) -> None:
         """Take over one listening server."""
@@ -63,16 +74,34 @@ class Listener:
     def opened(self, connection: Connection) -> None:
         """Note a new connection; called by itself."""
         self._connections.add(connection)
-        self._empty.clear()
+        self._busy.add(connection)
+        self._all_closed.clear()
+        self._all_settled.clear()
         if self._stopping:
             # It was still shaking hands when we stopped.
             self._loop.call_soon(connection.start_drain)
 
+    def settled(self, connection: Connection) -> None:
+        """Note that a connection owes no answer any more; called by itself."""
+        self._busy.discard(connection)
+        if not self._busy:
+            self._all_settled.set()
+
     def closed(self, connection: Connection) -> None:
         """Forget a connection; called by itself."""
+        self.settled(connection)
         self._connections.discard(connection)
         if not self._connections:
-            self._empty.set()
+            self._all_closed.set()
+
+
+async def within(timeout_s: float, event: asyncio.Event) -> bool:
+    """Wait for *event*; say whether it came in time."""
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def listen(
@@ -102,6 +131,7 @@ async def listen(
             sock=listening,
             ssl=tls,
             ssl_handshake_timeout=handshake_timeout_s if tls else None,
+            ssl_shutdown_timeout=flush_timeout_s if tls else None,
         )
         listener.add(server)
     return listener
@@ -133,9 +163,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def bind_one(
-    family: int, address: tuple[str, int] | tuple[str, int, int, int], *, needed: bool
-) -> socket.socket | None:
+def bind_one(family: int, address: tuple[Any, ...], *, needed: bool) -> socket.socket | None:
     """Bind one address; None if the machine does not have it and it is not *needed*."""
     absent = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     bound: socket.socket | None = None

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from regatta import limits
 from regatta.errors import Internal
@@ -27,7 +27,8 @@ replay_bytes_max = 8 * limits.MIB  # read from the log at a time
 compaction_entries_max = 20_000  # removed in one transaction
 
 
-class Applied(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Applied:
     """What became of a proposal."""
 
     index: int  # of its log entry
@@ -48,7 +49,8 @@ class Group:
         self.compacting = False
 
 
-class Proposal(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Proposal:
     """An entry on its way."""
 
     group: Group
@@ -97,8 +99,8 @@ class Driver:
         loop.add_reader(self._wake, self._on_wake)
 
     async def close(self) -> None:
-        """Finish what was proposed, unless storage failed, and end the threads."""
-        while not self._failed and (self._appending or self._applying):
+        """Finish what was proposed, unless storage is failing, and end the threads."""
+        while (self._appending or self._applying) and not (self._failed or self._stalled):
             await asyncio.sleep(0.005)
         self._loop.remove_reader(self._wake)
         for writer in (self.log, self.machine):

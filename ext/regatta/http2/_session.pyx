@@ -17,7 +17,7 @@ from libc.string cimport memcmp, strlen
 import logging
 
 from regatta.errors import Code
-from regatta.limits import MIB, request_bytes_max, rest_body_bytes_max
+from regatta.limits import request_bytes_max, rest_body_bytes_max
 
 from regatta.http2._buffer cimport (
     Buffer, Span, buffer_append, buffer_free, buffer_recycle, buffer_reserve,

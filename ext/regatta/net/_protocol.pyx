@@ -34,6 +34,7 @@ cdef class Connection:
     cdef object connect, make_http1
     cdef Session session        # speaks HTTP/2, once that is settled
     cdef object http1           # speaks HTTP/1.1, once that is settled
+    cdef object draining        # the task that waits for its last answer
     cdef bytes seen             # the first bytes, while nothing is settled
     cdef bint writing_paused, reading_paused
 
@@ -57,17 +58,17 @@ cdef class Connection:
         elif spoken is not None:
             self.start_http1()
 
-    def get_buffer(self, Py_ssize_t size_hint):
+    def get_buffer(self, Py_ssize_t sizehint):
         return INPUT_VIEW
 
-    def buffer_updated(self, Py_ssize_t size):
+    def buffer_updated(self, Py_ssize_t nbytes):
         if self.session is not None:
-            self.session.feed(INPUT, size)
+            self.session.feed(INPUT, nbytes)
             self.flush()
         elif self.http1 is not None:
-            self.http1.data_received(PyBytes_FromStringAndSize(<char *>INPUT, size))
+            self.http1.data_received(PyBytes_FromStringAndSize(<char *>INPUT, nbytes))
         else:
-            self.settle(PyBytes_FromStringAndSize(<char *>INPUT, size))
+            self.choose(PyBytes_FromStringAndSize(<char *>INPUT, nbytes))
 
     def eof_received(self):
         if self.http1 is not None:
@@ -85,14 +86,14 @@ cdef class Connection:
             self.http1.resume_writing()
         self.flush()
 
-    def connection_lost(self, object error):
+    def connection_lost(self, object exc):
         cdef Session session = self.session
         cdef object http1 = self.http1
-        self.transport = self.write = self.session = self.http1 = None
+        self.transport = self.write = self.session = self.http1 = self.draining = None
         if session is not None:
             session.close()
         if http1 is not None:
-            http1.connection_lost(error)
+            http1.connection_lost(exc)
         self.listener.closed(self)
 
     # -- the listener's side ---------------------------------------------------------------------
@@ -102,9 +103,15 @@ cdef class Connection:
             self.session.start_drain()
             self.flush()
         elif self.http1 is not None:
+            # close() lets go of an idle connection's task, shutdown() waits for a busy one's.
             self.http1.close()
+            self.draining = self.loop.create_task(self.http1.shutdown(None))
+            self.draining.add_done_callback(self.settle)
         else:
             self.abort()
+
+    def settle(self, object task=None):
+        self.listener.settled(self)
 
     def abort(self):
         if self.transport is not None:
@@ -112,7 +119,7 @@ cdef class Connection:
 
     # -- between them ----------------------------------------------------------------------------
 
-    cdef object settle(self, bytes data):
+    cdef object choose(self, bytes data):
         """Look at the first bytes, which may come in pieces, and hand them on."""
         cdef bytes seen = self.seen + data
         if PREFACE.startswith(seen) and len(seen) < len(PREFACE):
@@ -158,6 +165,7 @@ cdef class Connection:
                 return
         if self.session.is_finished():
             self.transport.close()
+            self.settle()
             return
         paused = self.session.is_reading_paused()
         if paused != self.reading_paused:

@@ -18,6 +18,13 @@ cdef class Environment:
     cdef MDB_dbi data           # the big database: pairs, or log entries
     cdef MDB_dbi meta           # the small one beside it
     cdef readonly str path      # of the directory
+    # Read transactions that live outside one call. close() leaves the closing to the last one,
+    # because LMDB forbids it before.
+    cdef size_t readers
+    cdef bint closing
+
+    cdef int begin_reading(self, MDB_txn **txn) noexcept
+    cdef void end_reading(self, MDB_txn *txn) noexcept
 
     # After a commit or sync has failed with *code*: may the same turn be tried again? A failed
     # sync, or a failed write of the meta page, is final (the kernel may have dropped the pages).

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport EINVAL
 from libc.errno cimport EIO
 from libc.errno cimport ENOMEM
 from libc.errno cimport ENOSPC
@@ -95,10 +96,26 @@ cdef class Environment:
             mdb_env_close(self.env)
 
     def close(self):
-        """Close the environment; transactions must have ended."""
-        if self.env != NULL:
+        """Close the environment, now or once the last view of it is gone."""
+        self.closing = True
+        if self.env != NULL and self.readers == 0:
             mdb_env_close(self.env)
             self.env = NULL
+
+    cdef int begin_reading(self, MDB_txn **txn) noexcept:
+        cdef int code
+        if self.closing:
+            return EINVAL
+        code = mdb_txn_begin(self.env, NULL, MDB_RDONLY, txn)
+        if code == 0:
+            self.readers += 1
+        return code
+
+    cdef void end_reading(self, MDB_txn *txn) noexcept:
+        mdb_txn_abort(txn)
+        self.readers -= 1
+        if self.closing:
+            self.close()
 
     def _open(self, unsigned int flags):
         cdef int code

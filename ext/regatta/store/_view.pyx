@@ -21,14 +21,11 @@ from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_get
 from regatta.store._env cimport cursor_open
 from regatta.store._env cimport error_text
-from regatta.store._env cimport txn_abort
-from regatta.store._env cimport txn_begin
 from regatta.store._env cimport txn_id
 from regatta.store._env cimport txn_renew
 from regatta.store._env cimport txn_reset
 from regatta.store._lmdb_h cimport MDB_NEXT
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
-from regatta.store._lmdb_h cimport MDB_RDONLY
 from regatta.store._lmdb_h cimport MDB_SET_RANGE
 from regatta.store._pairs cimport Outcome
 from regatta.store._pairs cimport Table
@@ -86,12 +83,13 @@ cdef inline uint64_t name_hash(const uint8_t *name, size_t size) noexcept nogil:
 
 
 @cython.final
+@cython.no_gc_clear      # __dealloc__ needs its references
 cdef class View:
     """The snapshot that one thread reads from; see the .pxd for its methods."""
 
     def __cinit__(self, Environment environment not None):
         self.environment = environment
-        cdef int code = txn_begin(environment.env, NULL, MDB_RDONLY, &self.txn)
+        cdef int code = environment.begin_reading(&self.txn)
         if code != 0:
             raise StartError(f"can't read {environment.path}: {error_text(code).decode()}")
         txn_reset(self.txn)
@@ -100,7 +98,7 @@ cdef class View:
         self._forget()
         free(self.tables)
         if self.txn != NULL:
-            txn_abort(self.txn)
+            self.environment.end_reading(self.txn)
 
     cdef int renew(self) noexcept nogil:
         cdef int code
@@ -204,6 +202,7 @@ cdef class View:
 
 
 @cython.final
+@cython.no_gc_clear      # __dealloc__ needs its references
 cdef class Snapshot:
     """A read transaction of its own, for reads that outlast one turn of the event loop.
 
@@ -216,11 +215,11 @@ cdef class Snapshot:
 
     def __cinit__(self, Environment environment not None):
         self.environment = environment
-        _check(txn_begin(environment.env, NULL, MDB_RDONLY, &self.txn))
+        _check(environment.begin_reading(&self.txn))
 
     def __dealloc__(self):
         if self.txn != NULL:
-            txn_abort(self.txn)
+            self.environment.end_reading(self.txn)
 
     def cancel(self):
         """Make a long read on another thread end soon; its result is then worth nothing."""
@@ -356,6 +355,7 @@ cdef inline uint64_t fnv1(uint64_t hash, const uint8_t *data, size_t size) noexc
 
 
 @cython.final
+@cython.no_gc_clear      # __dealloc__ needs its references
 cdef class RangeScan:
     """Pages of a range from one snapshot, made piece by piece."""
 
