@@ -5,6 +5,7 @@ import pytest
 from regatta import limits
 from regatta.pb.mvcc_pb2 import KeyValue
 from tests.cluster.harness import KV
+from tests.cluster.harness import Daemon
 from tests.cluster.tables import ZERO
 from tests.cluster.tables import Table
 from tests.cluster.tables import keys_of
@@ -150,12 +151,14 @@ def test_a_table_emptied_whole_takes_new_writes(table: Table) -> None:
         shard = table.range(b"a").header.shard_id
         assert table.delete(ZERO, ZERO, count=True).deleted == 3
         assert table.pairs() == {}
+        assert not table.range(b"a").kvs  # one key is read in another way than a range
         assert table.range(ZERO, ZERO, count_only=True).count == 0
         written = table.put(b"new", b"value")
         assert written.header.shard_id == shard
         (pair,) = table.range(ZERO, ZERO).kvs
         assert (pair.key, pair.value) == (b"new", b"value")
         assert pair.create_revision == pair.mod_revision == written.header.revision
+        assert list(table.range(b"new").kvs) == [pair]
         table.delete(b"new")
 
 
@@ -183,3 +186,30 @@ def test_counts_stay_right_over_every_kind_of_write(table: Table) -> None:
     table.txn(success=[op_put(b"e"), op_put(b"e"), op_delete(b"c", b"e"), op_put(b"f")])
     assert list(table.pairs()) == [b"a", b"e", b"f"]
     assert table.delete(ZERO, ZERO, count=True).deleted == 3
+
+
+# A restart.
+
+
+def test_a_restart_changes_nothing_that_a_client_sees(stopped_daemon: Daemon) -> None:
+    stopped_daemon.start()
+    with stopped_daemon.channel() as channel:
+        table, emptied = Table(KV(channel), b"kept"), Table(KV(channel), b"emptied")
+        table.put(b"a", b"1")
+        table.put(b"a", b"2")
+        emptied.put(b"a")
+        emptied.delete(ZERO, ZERO)
+        before = [table.range(b"a"), table.range(ZERO, ZERO), emptied.range(ZERO, ZERO)]
+        last = table.put(b"b").header
+        table.delete(b"b")
+    assert stopped_daemon.restart() == 0
+    with stopped_daemon.channel() as channel:
+        table, emptied = Table(KV(channel), b"kept"), Table(KV(channel), b"emptied")
+        after = [table.range(b"a"), table.range(ZERO, ZERO), emptied.range(ZERO, ZERO)]
+        assert after == before
+        again = table.put(b"b").header
+        assert (again.shard_id, again.revision) == (last.shard_id, last.revision + 2)
+        shards = {last.shard_id, emptied.put(b"a").header.shard_id}
+        assert Table(KV(channel), b"new").put(b"a").header.shard_id not in shards
+        assert table.delete(ZERO, ZERO, count=True).deleted == 2
+        assert emptied.delete(ZERO, ZERO, count=True).deleted == 1
