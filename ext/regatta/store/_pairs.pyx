@@ -143,6 +143,7 @@ cdef int pairs_discard(MDB_txn *txn, MDB_dbi dbi, uint64_t table, size_t pairs_m
     cdef int code = cursor_open(txn, dbi, &cursor)
     if code != 0:
         return code
+    finished[0] = False
     number_write(key_bytes, table)
     key.mv_data, key.mv_size = key_bytes, TABLE_ID_SIZE
     code = cursor_get(cursor, &key, &value, MDB_SET_RANGE)
