@@ -11,7 +11,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, strlen
+from libc.string cimport strlen
 
 import logging
 
@@ -30,9 +30,11 @@ from regatta.http2._nghttp2_h cimport *
 from regatta.http2._pairs cimport Span, pairs_append, pairs_next
 from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
-    PREFIX_BYTES, SCAN_COMPRESSED, SCAN_FINE, SCAN_TOO_LARGE, Stream, stream_answer, stream_free,
-    stream_new, stream_prefix, stream_receive, stream_scan, stream_take, stream_text, stream_trim,
+    PREFIX_BYTES, SCAN_COMPRESSED, SCAN_FINE, SCAN_TOO_LARGE, Stream, stream_answer, stream_equals,
+    stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
+    stream_text, stream_trim,
 )
+from regatta.http2._watch cimport watch_init, watch_input
 from regatta.http2._window cimport WINDOW_BYTES, content_length, lacks_window, wanted_bytes
 from regatta.wire._buffer cimport Buffer, buffer_append, buffer_recycle, buffer_reserve
 
@@ -67,10 +69,6 @@ cdef nghttp2_nv[2] ANSWER_BEGIN
 cdef nghttp2_nv[1] TRAILERS_OK
 cdef nghttp2_session_callbacks *CALLBACKS
 cdef nghttp2_option *OPTIONS
-
-
-cdef bint equals(const Stream *stream, Span span, const char *text) noexcept nogil:
-    return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
 
 
 @cython.final
@@ -211,6 +209,7 @@ cdef class Session:
         link_init(&self.attention, NULL)
         link_init(&self.deferred, NULL)
         link_init(&self.waiting, NULL)
+        watch_init(&self.watch)
         self.sink, self.on_call, self.on_output = sink, on_call, on_output
         self.budget_bytes = BUDGET_BYTES
         self.output_due = True
@@ -242,7 +241,7 @@ cdef class Session:
         if self.h2 == NULL or self.dead:
             return 0
         self.entered = True
-        if nghttp2_session_mem_recv2(self.h2, data, size) < 0:
+        if self.take_in(data, size) < 0:
             self.dead = True
         self.output_due = not self.dead
         self.relieve()
@@ -250,6 +249,15 @@ cdef class Session:
         self.dispatch()
         self.entered = False
         return 0
+
+    cdef int take_in(self, const uint8_t *data, size_t size) noexcept nogil:
+        cdef int error_code = NGHTTP2_NO_ERROR
+        cdef size_t good_size = watch_input(&self.watch, data, size, &error_code)
+        if nghttp2_session_mem_recv2(self.h2, data, good_size) < 0:
+            return -1
+        if good_size == size:
+            return 0
+        return nghttp2_session_terminate_session(self.h2, error_code)
 
     cpdef bytes output(self, size_t bytes_max):
         cdef bytes data = b""
@@ -291,6 +299,18 @@ cdef class Session:
             raise MemoryError
         self.wake()
 
+    def end_drain(self):
+        if self.h2 != NULL and self.name_last_call() < 0:
+            raise MemoryError
+        self.wake()
+
+    cdef int name_last_call(self) noexcept nogil:
+        if not self.draining or self.drained:
+            return 0
+        self.drained = self.output_due = True
+        return nghttp2_submit_goaway(
+            self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), NGHTTP2_NO_ERROR, NULL, 0)
+
     def close(self):
         if self.h2 == NULL:
             return
@@ -314,27 +334,12 @@ cdef class Session:
 
     cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
                              const uint8_t *value, size_t value_size) noexcept nogil:
-        cdef Span span
         stream.header_list_bytes += name_size + value_size + HEADER_OVERHEAD_BYTES
         if stream.header_list_bytes > HEADER_LIST_BYTES_MAX:
             stream.headers_overflow = True
             return 0
-        if pairs_append(&stream.headers, name, name_size, value, value_size) < 0:
+        if stream_header(stream, name, name_size, value, value_size) < 0:
             return NGHTTP2_ERR_CALLBACK_FAILURE
-        span.offset = <uint32_t>(stream.headers.size - value_size)
-        span.size = <uint32_t>value_size
-        if name_size == 5 and memcmp(name, b":path", 5) == 0:
-            stream.path = span
-        elif name_size == 7 and memcmp(name, b":method", 7) == 0:
-            stream.method = span
-        elif name_size == 12 and memcmp(name, b"content-type", 12) == 0:
-            stream.content_type = span
-        elif name_size == 12 and memcmp(name, b"grpc-timeout", 12) == 0:
-            stream.timeout = span
-        elif name_size == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
-            stream.encoding = span
-        elif name_size == 14 and memcmp(name, b"content-length", 14) == 0:
-            stream.content_length = span
         return 0
 
     cdef int data_received(self, Stream *stream, bint last, const uint8_t *data,
@@ -377,10 +382,8 @@ cdef class Session:
                 failed = self.request_begun(stream)
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and failed >= 0:
                 failed = self.request_ended(stream)
-        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK and self.draining:
-            failed = nghttp2_submit_goaway(
-                self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), NGHTTP2_NO_ERROR,
-                NULL, 0)
+        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
+            failed = self.name_last_call()
         return NGHTTP2_ERR_CALLBACK_FAILURE if failed < 0 else 0
 
     cdef int data_sent(self, Stream *stream, const uint8_t *frame_header,
@@ -451,9 +454,9 @@ cdef class Session:
         return self.leave_to_python(stream)
 
     cdef int grpc_begun(self, Stream *stream) noexcept nogil:
-        if not equals(stream, stream.method, b"POST"):
+        if not stream_equals(stream, stream.method, b"POST"):
             return self.refuse(stream, 405, INTERNAL, b"gRPC calls are made with POST")
-        if stream.encoding.size and not equals(stream, stream.encoding, b"identity"):
+        if stream.encoding.size and not stream_equals(stream, stream.encoding, b"identity"):
             return self.refuse(stream, 200, UNIMPLEMENTED, b"unknown grpc-encoding")
         if stream.timeout.size:
             stream.timeout_ns = parse_timeout(stream_text(stream, stream.timeout),
@@ -823,6 +826,15 @@ cdef int on_frame_received(nghttp2_session *h2, const nghttp2_frame *frame,
     return (<Session>session).frame_received(frame)
 
 
+cdef int on_invalid_frame(nghttp2_session *h2, const nghttp2_frame *frame, int error,
+                          void *session) noexcept nogil:
+    # libnghttp2 is about to end the connection. A window that overflows is also the stream's end.
+    if (frame.hd.type != NGHTTP2_WINDOW_UPDATE or frame.hd.stream_id == 0
+            or error != NGHTTP2_ERR_FLOW_CONTROL):
+        return 0
+    return nghttp2_submit_rst_stream(h2, 0, frame.hd.stream_id, NGHTTP2_FLOW_CONTROL_ERROR)
+
+
 cdef int on_frame_sent(nghttp2_session *h2, const nghttp2_frame *frame,
                        void *session) noexcept nogil:
     return (<Session>session).frame_sent(frame)
@@ -879,6 +891,7 @@ cdef int prepare() except -1:
     nghttp2_session_callbacks_set_on_header_callback(CALLBACKS, on_header)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(CALLBACKS, on_data_chunk)
     nghttp2_session_callbacks_set_on_frame_recv_callback(CALLBACKS, on_frame_received)
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(CALLBACKS, on_invalid_frame)
     nghttp2_session_callbacks_set_on_frame_send_callback(CALLBACKS, on_frame_sent)
     nghttp2_session_callbacks_set_on_stream_close_callback(CALLBACKS, on_stream_closed)
     nghttp2_session_callbacks_set_send_data_callback(CALLBACKS, on_send_data)

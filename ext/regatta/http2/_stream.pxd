@@ -1,6 +1,7 @@
 """One stream's state in C: its request so far, its answer so far. Nothing of libnghttp2 here."""
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp, strlen
 
 from regatta.http2._link cimport Link
 from regatta.http2._pairs cimport Span
@@ -61,6 +62,16 @@ cdef void stream_free(Stream *stream) noexcept nogil
 
 cdef inline const uint8_t *stream_text(const Stream *stream, Span span) noexcept nogil:
     return stream.headers.data + span.offset
+
+
+cdef inline bint stream_equals(const Stream *stream, Span span, const char *text) noexcept nogil:
+    """Say whether a header's value is *text*."""
+    return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
+
+# Keep a header of the request, and where its value is if it is one that the session asks for.
+# Returns -1 when there is no memory.
+cdef int stream_header(Stream *stream, const uint8_t *name, size_t name_size,
+                       const uint8_t *value, size_t value_size) noexcept nogil
 
 # Add received bytes to the body and find the messages in them.
 # Returns -1 when there is no memory.
