@@ -1,5 +1,5 @@
 """An HTTP/2 session: the contract with what owns the socket, and the parts of its work."""
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 
 from regatta.http2._link cimport Link
 from regatta.http2._nghttp2_h cimport nghttp2_frame, nghttp2_nv, nghttp2_session
@@ -39,12 +39,15 @@ cdef class Session:
     cdef bint cap_felt                  # a call may wait for the outstanding bytes to fall
     cdef bint draining                  # a GOAWAY without a last stream has gone
     cdef bint drained                   # the one with the last stream too
-    cdef bint dead
+    cdef int32_t overflown_id           # the stream whose window the peer has overflown, or 0
+    cdef bint deaf                      # nothing is taken in any more; what is due goes out
+    cdef bint dead                      # nothing is done any more
     cdef readonly Py_ssize_t call_count
 
     # Take in received bytes; output may become due.
     cdef int feed(self, const uint8_t *data, Py_ssize_t size) except -1
-    cdef int name_last_call(self) noexcept nogil
+    cdef int name_last_call(self, int error_code) noexcept nogil
+    cdef int end_overflown(self) noexcept nogil
     cdef int take_in(self, const uint8_t *data, size_t size) noexcept nogil
     cpdef bytes output(self, size_t bytes_max)
     cdef bint is_reading_paused(self) noexcept

@@ -23,14 +23,14 @@ from regatta.http2._grpc cimport (
     content_kind, encode_message, parse_timeout,
 )
 from regatta.http2._headers cimport (
-    ANSWER_HEADERS_MAX, add_pairs, add_status, set_header, set_headers,
+    ANSWER_HEADERS_MAX, add_pairs, add_status, list_headers, set_header, set_headers,
 )
 from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
 from regatta.http2._nghttp2_h cimport *
-from regatta.http2._pairs cimport Span, pairs_append, pairs_next
+from regatta.http2._pairs cimport pairs_append
 from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
-    PREFIX_BYTES, SCAN_COMPRESSED, SCAN_FINE, SCAN_TOO_LARGE, Stream, stream_answer, stream_equals,
+    FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Stream, stream_answer, stream_equals, stream_fault,
     stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
     stream_text, stream_trim,
 )
@@ -59,7 +59,6 @@ cdef size_t message_bytes_max = request_bytes_max
 cdef size_t body_bytes_max = rest_body_bytes_max
 cdef int INTERNAL = Code.INTERNAL
 cdef int INVALID_ARGUMENT = Code.INVALID_ARGUMENT
-cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
 cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
 
 # What the output() that is running has collected; shared, since it is empty between calls.
@@ -181,8 +180,6 @@ cdef class Call:
 
 cdef Call make_call(Session session, Stream *stream):
     cdef Call call = Call.__new__(Call)
-    cdef Span name, value
-    cdef size_t offset = 0
     cdef const char *text = <const char *>stream.headers.data
     call.session = session
     call.stream = stream
@@ -190,12 +187,7 @@ cdef Call make_call(Session session, Stream *stream):
     call.path = (text + stream.path.offset)[:stream.path.size]
     call.method = (text + stream.method.offset)[:stream.method.size]
     call.timeout_ns = None if stream.timeout_ns == NO_TIMEOUT else stream.timeout_ns
-    call.headers = []
-    while offset < stream.headers.size:
-        offset = pairs_next(&stream.headers, offset, &name, &value)
-        if text[name.offset] != c":":
-            call.headers.append((text[name.offset:name.offset + name.size],
-                                 text[value.offset:value.offset + value.size]))
+    call.headers = list_headers(&stream.headers)
     return call
 
 
@@ -215,12 +207,9 @@ cdef class Session:
         self.output_due = True
         if nghttp2_session_server_new2(&self.h2, CALLBACKS, <void *>self, OPTIONS):
             raise MemoryError
-        settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
-        settings[0].value = STREAMS_MAX
-        settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
-        settings[1].value = WINDOW_BYTES
-        settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
-        settings[2].value = HEADER_LIST_BYTES_MAX
+        settings[0] = [NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX]
+        settings[1] = [NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_BYTES]
+        settings[2] = [NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADER_LIST_BYTES_MAX]
         if (nghttp2_submit_settings(self.h2, 0, settings, 3)
                 or nghttp2_session_set_local_window_size(self.h2, 0, 0, CONNECTION_WINDOW_BYTES)):
             raise MemoryError
@@ -238,7 +227,7 @@ cdef class Session:
             self.feed(&data[0], data.shape[0])
 
     cdef int feed(self, const uint8_t *data, Py_ssize_t size) except -1:
-        if self.h2 == NULL or self.dead:
+        if self.h2 == NULL or self.dead or self.deaf:
             return 0
         self.entered = True
         if self.take_in(data, size) < 0:
@@ -254,10 +243,18 @@ cdef class Session:
         cdef int error_code = NGHTTP2_NO_ERROR
         cdef size_t good_size = watch_input(&self.watch, data, size, &error_code)
         if nghttp2_session_mem_recv2(self.h2, data, good_size) < 0:
-            return -1
+            return self.end_overflown() if self.overflown_id else -1
         if good_size == size:
             return 0
         return nghttp2_session_terminate_session(self.h2, error_code)
+
+    cdef int end_overflown(self) noexcept nogil:
+        """Tell the peer which stream's window it made too large, and end the connection."""
+        self.deaf = True
+        self.draining, self.drained = True, False
+        if nghttp2_submit_rst_stream(self.h2, 0, self.overflown_id, NGHTTP2_FLOW_CONTROL_ERROR):
+            return -1
+        return self.name_last_call(NGHTTP2_FLOW_CONTROL_ERROR)
 
     cpdef bytes output(self, size_t bytes_max):
         cdef bytes data = b""
@@ -287,7 +284,7 @@ cdef class Session:
     cdef bint is_finished(self) noexcept:
         if self.h2 == NULL or self.dead:
             return True
-        return (not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2))
+        return ((self.deaf or not nghttp2_session_want_read(self.h2)) and not nghttp2_session_want_write(self.h2))
 
     def start_drain(self):
         # The peer learns at once that it should go elsewhere. Which calls are the last that we
@@ -300,16 +297,16 @@ cdef class Session:
         self.wake()
 
     def end_drain(self):
-        if self.h2 != NULL and self.name_last_call() < 0:
+        if self.h2 != NULL and self.name_last_call(NGHTTP2_NO_ERROR) < 0:
             raise MemoryError
         self.wake()
 
-    cdef int name_last_call(self) noexcept nogil:
+    cdef int name_last_call(self, int error_code) noexcept nogil:
         if not self.draining or self.drained:
             return 0
         self.drained = self.output_due = True
         return nghttp2_submit_goaway(
-            self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), NGHTTP2_NO_ERROR, NULL, 0)
+            self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), error_code, NULL, 0)
 
     def close(self):
         if self.h2 == NULL:
@@ -383,7 +380,7 @@ cdef class Session:
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and failed >= 0:
                 failed = self.request_ended(stream)
         elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
-            failed = self.name_last_call()
+            failed = self.name_last_call(NGHTTP2_NO_ERROR)
         return NGHTTP2_ERR_CALLBACK_FAILURE if failed < 0 else 0
 
     cdef int data_sent(self, Stream *stream, const uint8_t *frame_header,
@@ -640,15 +637,8 @@ cdef class Session:
         return self.submit(stream, headers, 2 + set_headers(&headers[2], &stream.trailers), False)
 
     cdef int refuse_scan(self, Stream *stream, int scan) noexcept nogil:
-        cdef char[96] text
-        if scan == SCAN_COMPRESSED:
-            return self.refuse(stream, 200, UNIMPLEMENTED,
-                               b"a compressed message without a known grpc-encoding")
-        if scan == SCAN_TOO_LARGE:
-            snprintf(text, sizeof(text), "grpc: received message larger than max (%zu vs. %zu)",
-                     stream.partial_bytes - PREFIX_BYTES, message_bytes_max)
-            return self.refuse(stream, 200, RESOURCE_EXHAUSTED, text)
-        return self.refuse(stream, 200, INTERNAL, b"a message's flags are neither 0 nor 1")
+        cdef char[FAULT_TEXT_BYTES] text
+        return self.refuse(stream, 200, stream_fault(stream, scan, message_bytes_max, text), text)
 
     cdef int refuse_plain(self, Stream *stream, int http_status, const char *text) noexcept nogil:
         """Answer an HTTP error that the session itself found."""
@@ -828,11 +818,12 @@ cdef int on_frame_received(nghttp2_session *h2, const nghttp2_frame *frame,
 
 cdef int on_invalid_frame(nghttp2_session *h2, const nghttp2_frame *frame, int error,
                           void *session) noexcept nogil:
-    # libnghttp2 is about to end the connection. A window that overflows is also the stream's end.
+    # libnghttp2 would end the connection without a word about the stream: end_overflown is for that.
     if (frame.hd.type != NGHTTP2_WINDOW_UPDATE or frame.hd.stream_id == 0
             or error != NGHTTP2_ERR_FLOW_CONTROL):
         return 0
-    return nghttp2_submit_rst_stream(h2, 0, frame.hd.stream_id, NGHTTP2_FLOW_CONTROL_ERROR)
+    (<Session>session).overflown_id = frame.hd.stream_id
+    return NGHTTP2_ERR_CALLBACK_FAILURE
 
 
 cdef int on_frame_sent(nghttp2_session *h2, const nghttp2_frame *frame,

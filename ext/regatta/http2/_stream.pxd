@@ -16,6 +16,9 @@ cdef enum Scan:                 # what stream_scan found
     SCAN_COMPRESSED = 2
     SCAN_BAD_FLAG = 3
 
+cdef enum:
+    FAULT_TEXT_BYTES = 96
+
 cdef struct Stream:
     Link live                   # in the session's list of all streams
     Link attention              # waits to be shown to Python
@@ -77,6 +80,9 @@ cdef int stream_header(Stream *stream, const uint8_t *name, size_t name_size,
 # Returns -1 when there is no memory.
 cdef int stream_receive(Stream *stream, const uint8_t *data, size_t size) noexcept nogil
 cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil
+# Return the gRPC code of a scan that was not fine, and write why to *text*, FAULT_TEXT_BYTES long.
+cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
+                      char *text) noexcept nogil
 
 # Point *message* at the next complete message, without prefix, and count it as taken.
 # Returns False if there is none. The bytes stay until the next call on this stream's body.

@@ -4,8 +4,11 @@ Streams are pooled together with their small buffers, so that a call in the stea
 allocates nothing. The pool is guarded by the GIL.
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memmove, memset
+
+from regatta.errors import Code
 
 from regatta.http2._grpc cimport NO_TIMEOUT
 from regatta.http2._link cimport link_init
@@ -14,6 +17,10 @@ from regatta.wire._buffer cimport buffer_append, buffer_recycle, buffer_reserve
 
 cdef enum:
     POOL_STREAMS_MAX = 2048
+
+cdef int INTERNAL = Code.INTERNAL
+cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
+cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
 
 cdef Stream *pool = NULL        # linked by live.owner
 cdef Py_ssize_t pooled_count = 0
@@ -116,6 +123,19 @@ cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil:
         stream.scanned += stream.partial_bytes
         stream.partial_bytes = 0
         stream.message_count += 1
+
+
+cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
+                      char *text) noexcept nogil:
+    if scan == SCAN_COMPRESSED:
+        snprintf(text, FAULT_TEXT_BYTES, "a compressed message without a known grpc-encoding")
+        return UNIMPLEMENTED
+    if scan == SCAN_TOO_LARGE:
+        snprintf(text, FAULT_TEXT_BYTES, "grpc: received message larger than max (%zu vs. %zu)",
+                 stream.partial_bytes - PREFIX_BYTES, message_bytes_max)
+        return RESOURCE_EXHAUSTED
+    snprintf(text, FAULT_TEXT_BYTES, "a message's flags are neither 0 nor 1")
+    return INTERNAL
 
 
 cdef bint stream_take(Stream *stream, const uint8_t **message, size_t *size) noexcept nogil:
