@@ -9,12 +9,13 @@ SETUP := .venv/bin/python setup.py -q
 EXTENSIONS := $(shell find ext -name '*.p[yx][xd]')
 PROTOC := .venv/bin/python -m grpc_tools.protoc -Iproto
 PROTOS := $(wildcard proto/regatta/pb/*.proto)
+H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # Keeps the current directory, and with it the release build, off the module search path.
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
 .PHONY: build run run-client test lint types check coverage sanitize annotate bench
-.PHONY: proto verify-proto lock dist clean distclean
+.PHONY: h2spec abuse proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
 build: .venv/.built
@@ -43,6 +44,16 @@ check: lint types test
 # Reads and writes beside the server that one would write first; needs h2load and two cores.
 bench: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m bench.load.compare $(ARGS)
+
+# Every HTTP/2 conformance case, beside nghttpd; says so and passes where there is neither h2spec nor Go.
+h2spec: .venv/.built .venv/.requirements-dev
+	@test -e build/bin/h2spec || ! command -v go >/dev/null || \
+	  GOBIN=$(CURDIR)/build/bin go install $(H2SPEC)
+	.venv/bin/python -m tests.http2.h2spec
+
+# What each known attack on HTTP/2 costs a node.
+abuse: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m tests.abuse.table
 
 # --- What the targets above stand on -------------------------------------------------------------
 

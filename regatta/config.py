@@ -44,6 +44,13 @@ FLAGS = Flags(
         ),
         Flag("api.cert-filename", PATH, default_cert_filename, "server certificate (PEM)"),
         Flag("api.key-filename", PATH, default_key_filename, "its private key (PEM)"),
+        Flag(
+            "api.max-connection-age",
+            DURATION,
+            "0s",
+            "a connection is told to go after this time, give or take 10 %, and its calls finish; "
+            "0s lets it stay",
+        ),
         Flag("api.reflection-api", BOOL, "false", "serve gRPC reflection; not for production"),
         Flag("kafka.brokers", STRINGS, "localhost:9092", "addresses of the brokers"),
         Flag("kafka.timeout", DURATION, "10s", "time limit for dialling a broker"),
@@ -110,6 +117,7 @@ class ApiSettings:
     address: Address
     cert_filename: Path
     key_filename: Path
+    max_connection_age_s: float  # 0 for no limit
     reflection_api: bool
 
 
@@ -180,10 +188,14 @@ def log_level(text: str) -> str:
 
 def api_settings(values: Mapping[str, Any]) -> ApiSettings:
     """Return the checked api.* flags."""
+    if values["api.max-connection-age"] < 0:
+        remedy = "Write it like 30m, or 0s for no limit."
+        raise wrong("--api.max-connection-age must not be negative", remedy)
     return ApiSettings(
         address=needed(values, "api.address"),
         cert_filename=Path(needed(values, "api.cert-filename")),
         key_filename=Path(needed(values, "api.key-filename")),
+        max_connection_age_s=values["api.max-connection-age"],
         reflection_api=values["api.reflection-api"],
     )
 

@@ -4,8 +4,10 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import resource
 import signal
+from collections.abc import Callable
 
 from regatta import banner
 from regatta import limits
@@ -46,6 +48,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
             engine.range_sink(),
             lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
+            connection_age(settings.api.max_connection_age_s, random.Random()),
         )
         port = listener.addresses[0][1]
         # What is there now stays: the collector need not look at it again.
@@ -78,6 +81,14 @@ async def take_down(listener: Listener, router: Router, health: Health, stop: "S
     router.end_endless_calls()
     await listener.stop(grace_s)
     await router.close()
+
+
+def connection_age(mean_s: float, chance: random.Random) -> Callable[[], float] | None:
+    """Return what says how old a connection gets: *mean_s*, 10 % more or less; None for no limit.
+
+    Clients that came together would otherwise all come back together.
+    """
+    return (lambda: mean_s * chance.uniform(0.9, 1.1)) if mean_s else None
 
 
 def raise_descriptor_limit() -> None:

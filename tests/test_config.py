@@ -37,6 +37,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "api.address": ("host:port", "localhost:8443"),
         "api.cert-filename": ("path", "hack/server.crt"),
         "api.key-filename": ("path", "hack/server.key"),
+        "api.max-connection-age": ("duration", "0s"),
         "api.reflection-api": ("bool", "false"),
         "kafka.brokers": ("strings", "localhost:9092"),
         "kafka.timeout": ("duration", "10s"),

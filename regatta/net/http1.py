@@ -19,6 +19,8 @@ RestAnswer = tuple[int, list[tuple[str, str]], bytes]
 # (method, path with query, headers, body) to (status, headers, body)
 Rest = Callable[[str, str, Mapping[str, str], bytes], Awaitable[RestAnswer]]
 
+body_timeout_s = 60.0  # for a request's body to come
+
 logger = logging.getLogger("server")
 
 
@@ -74,9 +76,11 @@ class Http1:
         try:
             if (request.content_length or 0) > rest_body_bytes_max:
                 return too_large()
-            body = await request.read()
+            body = await asyncio.wait_for(request.read(), body_timeout_s)
         except web.HTTPRequestEntityTooLarge:
             return too_large()
+        except TimeoutError:
+            return refuse(408, "Request Timeout\n")
         try:
             status, headers, answer = await self._rest(
                 request.method, request.raw_path, request.headers, body
@@ -90,7 +94,12 @@ class Http1:
 
 
 def too_large() -> web.Response:
-    """Return the answer to a body over the limit; the rest of it is not read."""
-    response = web.Response(status=413, text="Request Entity Too Large\n")
+    """Return the answer to a body over the limit."""
+    return refuse(413, "Request Entity Too Large\n")
+
+
+def refuse(status: int, text: str) -> web.Response:
+    """Return the answer to a request whose body is not read to its end."""
+    response = web.Response(status=status, text=text)
     response.force_close()
     return response
