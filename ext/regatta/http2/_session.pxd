@@ -29,6 +29,9 @@ cdef class Session:
     cdef Watch watch
     cdef Stream *incoming               # whose request headers are arriving, or NULL
     cdef size_t outstanding_bytes       # of answers: built, and not yet handed out by output()
+    # Of answers to calls that were reset. They count until the batch ends, or a batch of calls and
+    # resets would build answers without end.
+    cdef size_t forgone_bytes
     cdef size_t budget_bytes            # left for requests that are larger than a stream's window
     cdef size_t output_bytes_max        # of the output() that is running
     cdef bint output_due                # output() may have something

@@ -44,6 +44,7 @@ cdef enum:
     BUDGET_BYTES = 64 << 20                     # for requests larger than WINDOW_BYTES together
     OUTSTANDING_BYTES_MAX = 8 << 20             # of answers; more calls wait above it
     HEADER_LIST_BYTES_MAX = 65536
+    HEADER_LIST_ABUSE_BYTES = 4 * HEADER_LIST_BYTES_MAX        # ends the connection
     HEADER_OVERHEAD_BYTES = 32                  # of each header, RFC 9113, 6.5.2
     RESETS_BURST = 20_000                       # honest clients cancel thousands of calls
     RESETS_PER_S = 1_000
@@ -332,6 +333,9 @@ cdef class Session:
     cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
                              const uint8_t *value, size_t value_size) noexcept nogil:
         stream.header_list_bytes += name_size + value_size + HEADER_OVERHEAD_BYTES
+        if stream.header_list_bytes > HEADER_LIST_ABUSE_BYTES:
+            # A few bytes can stand for a long list, and each costs the time of the whole.
+            return nghttp2_session_terminate_session(self.h2, NGHTTP2_ENHANCE_YOUR_CALM)
         if stream.header_list_bytes > HEADER_LIST_BYTES_MAX:
             stream.headers_overflow = True
             return 0
@@ -422,7 +426,7 @@ cdef class Session:
             self.incoming = NULL
         stream.closed = True
         stream.refused = stream.refused or failed or not stream.finished
-        self.outstanding_bytes -= stream.answer.size - stream.sent
+        self.forgone_bytes += stream.answer.size - stream.sent
         self.call_count -= 1
         self.reserve(stream, 0)
         if stream.call != NULL:
@@ -709,6 +713,8 @@ cdef class Session:
         """Serve calls that were kept back, as far as the outstanding output allows."""
         cdef Link *link = &self.live
         cdef Stream *stream
+        self.outstanding_bytes -= self.forgone_bytes
+        self.forgone_bytes = 0
         if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
             return 0
         if self.cap_felt:
@@ -800,7 +806,7 @@ cdef int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_
                    size_t name_size, const uint8_t *value, size_t value_size, uint8_t flags,
                    void *session) noexcept nogil:
     cdef Stream *stream = (<Session>session).incoming
-    if frame.headers.cat != NGHTTP2_HCAT_REQUEST or stream == NULL or stream.headers_overflow:
+    if frame.headers.cat != NGHTTP2_HCAT_REQUEST or stream == NULL:
         return 0
     return (<Session>session).header_received(stream, name, name_size, value, value_size)
 

@@ -178,6 +178,10 @@ cdef class Connection:
             self.write(data)
             if self.session is None:
                 return
+        if self.session.dead:
+            # A flood, or no HTTP/2 at all: nothing of it is worth waiting for.
+            self.abort()
+            return
         if self.session.is_finished():
             self.transport.close()
             self.settle()
