@@ -30,7 +30,7 @@ compaction_entries_max = 20_000  # removed in one transaction
 class Applied(NamedTuple):
     """What became of a proposal."""
 
-    index: int  # of its log entry
+    index: int  # type: ignore[assignment]  # of its log entry; hides tuple.index
     failure_branch: bool  # of a transaction: its comparisons did not hold
     result: bytes  # an encoded CommandResult
 
@@ -52,7 +52,7 @@ class Proposal(NamedTuple):
     """An entry on its way."""
 
     group: Group
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     command: bytes
     waiter: asyncio.Future[Applied]
 
@@ -95,10 +95,11 @@ class Driver:
         """Let *loop* hear of finished turns."""
         self._loop = loop
         loop.add_reader(self._wake, self._on_wake)
+        self._flush_soon()  # what opening the groups has promised
 
     async def close(self) -> None:
-        """Finish what was proposed, unless storage failed, and end the threads."""
-        while not self._failed and (self._appending or self._applying):
+        """Finish what was proposed, unless storage failed or is full, and end the threads."""
+        while not (self._failed or self._stalled) and (self._appending or self._applying):
             await asyncio.sleep(0.005)
         self._loop.remove_reader(self._wake)
         for writer in (self.log, self.machine):
@@ -155,6 +156,11 @@ class Driver:
         while self.machine.committed < self.machine.queued:
             if self.machine.failure:
                 raise StartError(self.machine.failure, "Check the disk and start again.")
+            if self.machine.stalled:
+                raise StartError(
+                    f"can't bring the data up to the log: {self.machine.stalled}",
+                    "Make room on the disk and start again.",
+                )
             pause.wait(0.001)
         self.machine.take_results()
 
