@@ -85,6 +85,9 @@ cdef inline uint64_t name_hash(const uint8_t *name, size_t size) noexcept nogil:
     return value ^ value >> 32
 
 
+# Cannot be part of a cycle; and the collector must not take the environment away before the
+# transaction has ended.
+@cython.no_gc
 @cython.final
 cdef class View:
     """The snapshot that one thread reads from; see the .pxd for its methods."""
@@ -99,7 +102,8 @@ cdef class View:
     def __dealloc__(self):
         self._forget()
         free(self.tables)
-        if self.txn != NULL:
+        # Closing the environment has freed what an abort would touch.
+        if self.txn != NULL and self.environment.env != NULL:
             txn_abort(self.txn)
 
     cdef int renew(self) noexcept nogil:
@@ -203,6 +207,7 @@ cdef class View:
         self.loaded = False
 
 
+@cython.no_gc                   # as View
 @cython.final
 cdef class Snapshot:
     """A read transaction of its own, for reads that outlast one turn of the event loop.
@@ -219,7 +224,8 @@ cdef class Snapshot:
         _check(txn_begin(environment.env, NULL, MDB_RDONLY, &self.txn))
 
     def __dealloc__(self):
-        if self.txn != NULL:
+        # Closing the environment has freed what an abort would touch.
+        if self.txn != NULL and self.environment.env != NULL:
             txn_abort(self.txn)
 
     def cancel(self):
