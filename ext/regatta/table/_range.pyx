@@ -46,7 +46,8 @@ cdef struct Request:            # a RangeRequest as far as it is served here
     Slice key
     bint keys_only
     bint count_only
-    bint one_key                # no range_end and none of the fields that need a closer look
+    Slice range_end
+    bint special                # there is a field that needs a closer look
 
 
 cdef int request_decode(Slice message, Request *request) noexcept nogil:
@@ -54,7 +55,6 @@ cdef int request_decode(Slice message, Request *request) noexcept nogil:
     cdef Field field
     cdef int code
     memset(request, 0, sizeof(Request))
-    request.one_key = True
     while True:
         code = field_next(&message, &field)
         if code <= 0:
@@ -65,7 +65,7 @@ cdef int request_decode(Slice message, Request *request) noexcept nogil:
             elif field.number == 2:
                 request.key = field.bytes
             elif field.number == 3:
-                request.one_key = field.bytes.size == 0
+                request.range_end = field.bytes
         elif field.kind == KIND_VARINT:
             if field.number == 6:
                 request.keys_only = field.value != 0
@@ -74,14 +74,14 @@ cdef int request_decode(Slice message, Request *request) noexcept nogil:
             elif field.number == 4:
                 # One pair is within every limit; a negative one is for the router to refuse.
                 if <int64_t>field.value < 0:
-                    request.one_key = False
+                    request.special = True
             elif 8 <= field.number <= 11 and field.value != 0:
-                request.one_key = False
+                request.special = True
 
 
 cdef inline bint is_served(const Request *request) noexcept nogil:
     """Is it for us? What is wrong with a request is told by the router, which gets the rest."""
-    return (request.one_key and request.table.size > 0
+    return (not request.special and request.range_end.size == 0 and request.table.size > 0
             and 1 <= request.key.size <= USER_KEY_MAX
             and not (request.keys_only and request.count_only))
 
