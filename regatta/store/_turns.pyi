@@ -1,12 +1,17 @@
+from typing import Self
+
+from typing_extensions import disjoint_base
+
 from regatta.store._env import Environment
 
+@disjoint_base
 class TurnWriter:
     """Base of the two storage threads; subclasses say what an item does to a transaction.
 
     *wake_descriptor* is an eventfd that is written after each turn and on failure.
     """
 
-    def __init__(self, environment: Environment, wake_descriptor: int) -> None: ...
+    def __new__(cls, environment: Environment, wake_descriptor: int) -> Self: ...
     @property
     def environment(self) -> Environment: ...
     @property

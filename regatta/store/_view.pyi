@@ -1,4 +1,4 @@
-from typing import NamedTuple, Protocol, final
+from typing import NamedTuple, Protocol, Self, final
 
 from regatta.store._env import Environment
 
@@ -39,7 +39,7 @@ class _Query(Protocol):
 class View:
     """The snapshot that one thread reads from; see the .pxd for its methods."""
 
-    def __init__(self, environment: Environment) -> None: ...
+    def __new__(cls, environment: Environment) -> Self: ...
     @property
     def environment(self) -> Environment: ...
 
@@ -50,7 +50,7 @@ class Snapshot:
     It ends when the last reference to it is gone. Use it from one thread at a time.
     """
 
-    def __init__(self, environment: Environment) -> None: ...
+    def __new__(cls, environment: Environment) -> Self: ...
     def cancel(self) -> None:
         """Make a long read on another thread end soon; its result is then worth nothing."""
     def find(self, name: bytes) -> TableState | None:
@@ -78,7 +78,7 @@ class Snapshot:
 class RangeScan:
     """Pages of a range from one snapshot, made piece by piece."""
 
-    def __init__(self, snapshot: Snapshot, table_id: int, query: _Query, number: int) -> None: ...
+    def __new__(cls, snapshot: Snapshot, table_id: int, query: _Query, number: int) -> Self: ...
     @property
     def snapshot(self) -> Snapshot: ...
     def step(self) -> bool:
