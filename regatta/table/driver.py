@@ -133,6 +133,7 @@ class Driver:
     def new_group(self, group_id: int) -> Group:
         """Return a group that has just been created."""
         self._promise(group_id)
+        self._flush_soon()
         return Group(group_id, Solo(self._node, 0), 0, 0)
 
     def _promise(self, group_id: int) -> None:

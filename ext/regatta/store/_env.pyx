@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 from pathlib import Path
 
 cimport cython
@@ -159,7 +160,9 @@ cdef class Environment:
         if child == 0:
             missing = True
             try:
+                # It dies in silence.
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                signal.signal(signal.SIGBUS, signal.SIG_DFL)
                 missing = not self._free_pages(pages_there).issuperset(range(pages_there, pages_used))
             finally:
                 os._exit(missing)
