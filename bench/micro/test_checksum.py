@@ -36,7 +36,8 @@ def read_ns() -> float:
     arguments = argparse.Namespace(**options, streams=32, batches=400)
     sink, pieces, output_bytes = replay.record(arguments)
     best_s = min(replay.replay(sink, pieces, output_bytes) for _ in range(replay.rounds))
-    return best_s / (arguments.streams * arguments.batches) * 1e9
+    read_count: int = arguments.streams * arguments.batches
+    return best_s / read_count * 1e9
 
 
 @pytest.mark.parametrize("size", [16, 100, 1024, 65_536])
