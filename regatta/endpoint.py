@@ -57,7 +57,7 @@ def parse_socket_path(text: str) -> Path:
 
 
 ENDPOINT = Kind(
-    "host:port|URL",
+    "address",
     "host:port or a URL with http, https, unix or unixs",
     parse_endpoint,
     "localhost:8443, http://localhost:8443 or unix:///run/regatta.sock",

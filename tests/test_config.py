@@ -36,7 +36,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "config": ("path", ""),
         "dev-mode": ("bool", "false"),
         "log-level": ("string", "DEBUG"),
-        "api.address": ("host:port|URL", "localhost:8443"),
+        "api.address": ("address", "localhost:8443"),
         "api.cert-filename": ("path", "hack/server.crt"),
         "api.key-filename": ("path", "hack/server.key"),
         "api.reflection-api": ("bool", "false"),

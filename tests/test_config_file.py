@@ -145,7 +145,7 @@ SAMPLES = {
     "uint": ["1", "2", "3"],
     "duration": ["1s", "2m", "3h"],
     "host:port": ["a:1", "b:2", "c:3"],
-    "host:port|URL": ["a:1", "http://b:2", "unix:///c"],
+    "address": ["a:1", "http://b:2", "unix:///c"],
     "strings": ["a,b", "c", "d,e"],
     "id=host:port,…": ["1=a:1", "2=b:2,3=c:3", "4=d:4"],
     "URL": ["http://a:1", "http://b:2", "http://c:3"],
