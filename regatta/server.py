@@ -6,6 +6,8 @@ import logging
 import os
 import resource
 import signal
+import ssl
+from pathlib import Path
 
 from regatta import banner
 from regatta import limits
@@ -17,7 +19,9 @@ from regatta.api.rest import Rest
 from regatta.api.router import Router
 from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
+from regatta.config import ApiSettings
 from regatta.config import Settings
+from regatta.endpoint import Endpoint
 from regatta.engine import Engine
 from regatta.flags import Address
 from regatta.net import Listener
@@ -32,26 +36,25 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     """Run a node and return its exit code. Raises StartError when it can't start."""
     raise_descriptor_limit()
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
-    tls = tls_context(settings.api.cert_filename, settings.api.key_filename)
+    tls = api_tls(settings.api)
     stop = Stop(asyncio.get_running_loop(), log)
     stores = open_stores(settings.raft.log_dir, settings.raft.data_dir)
     engine = Engine(stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
         router, health = build_router(engine, settings)
+        endpoint = settings.api.address
         listener = await listen(
-            settings.api.address.host,
-            settings.api.address.port,
+            *place(endpoint),
             tls,
             engine.range_sink(),
             lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
         )
-        port = listener.addresses[0][1]
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
-        banner.announce(settings, Address(settings.api.address.host, port), log)
+        banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
         await take_down(listener, router, health, stop)
     finally:
@@ -59,6 +62,27 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
         stores.close()
     log.info("stopped")
     return stop.exit_code
+
+
+def api_tls(api: ApiSettings) -> ssl.SSLContext | None:
+    """Return the TLS settings of the clients' port, None if it speaks plain text."""
+    if not api.address.encrypted:
+        return None
+    return tls_context(api.cert_filename, api.key_filename)
+
+
+def place(endpoint: Endpoint) -> tuple[str | Path, int]:
+    """Return the host and port to listen on; for a Unix socket its path, and 0."""
+    where = endpoint.where
+    return (where, 0) if isinstance(where, Path) else (where.host, where.port)
+
+
+def with_port_of(endpoint: Endpoint, listener: Listener) -> Endpoint:
+    """Return *endpoint* with the port that was found where it asked for any."""
+    if isinstance(endpoint.where, Path):
+        return endpoint
+    found = Address(endpoint.where.host, listener.addresses[0][1])
+    return Endpoint(found, endpoint.encrypted)
 
 
 def build_router(engine: Engine, settings: Settings) -> tuple[Router, Health]:
