@@ -258,7 +258,6 @@ class Subject:
         else:
             self.daemon.kill_9()
         self.totals[kind] += 1
-        self.disconnect()
 
     def disconnect(self) -> None:
         """Give the connections up."""
@@ -360,7 +359,9 @@ class Subject:
             futures.append((request, send.future(request, timeout=CALL_TIMEOUT_S)))
         time.sleep(interruption.delay_s)
         self.end(interruption.kind)
+        # Before the channel closes, which would hide answers that have come.
         outcomes = [(request, outcome_of(future)) for request, future in futures]
+        self.disconnect()
         self.start()
         for request, answer in outcomes:
             self.settle(request, answer)
