@@ -4,8 +4,11 @@ protobuf itself only says that there is one. This looks a second time, at messag
 refused already, so nothing depends on both agreeing in every corner.
 """
 
+from typing import Any
+
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 VARINT, FIXED64, BYTES, GROUP, GROUP_END, FIXED32 = range(6)
 varint_bytes_max = 10
@@ -19,8 +22,9 @@ class Fault(Exception):
     """What is wrong, led by the path of the field."""
 
 
-def describe(descriptor: Descriptor, data: bytes) -> str:
-    """Return what is wrong with *data*, which is no message of the type *descriptor*."""
+def describe(kind: type[Message], data: bytes) -> str:
+    """Return what is wrong with *data*, which is no message of *kind*."""
+    descriptor: Any = kind.DESCRIPTOR
     try:
         _Walk(data).message(descriptor, len(data), "", 1)
     except Fault as fault:

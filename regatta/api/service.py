@@ -77,9 +77,9 @@ class Method:
         try:
             return self.request_class.FromString(data)
         except DecodeError:
-            descriptor = self.request_class.DESCRIPTOR
-            fault = broken_field.describe(descriptor, data)
-            raise InvalidArgument(f"cannot decode {descriptor.full_name}: {fault}") from None
+            name = self.request_class.DESCRIPTOR.full_name
+            fault = broken_field.describe(self.request_class, data)
+            raise InvalidArgument(f"cannot decode {name}: {fault}") from None
 
 
 def methods_of(services: Iterable[Service]) -> dict[str, Method]:

@@ -46,7 +46,7 @@ FAULTS = [
 def test_the_field_and_its_fault_are_named(kind, data, fault):
     with pytest.raises(DecodeError):
         kind.FromString(data)
-    assert broken_field.describe(kind.DESCRIPTOR, data) == fault
+    assert broken_field.describe(kind, data) == fault
 
 
 def wrapped(tag: int, inner: bytes) -> bytes:
@@ -60,11 +60,11 @@ def test_the_path_leads_into_nested_and_repeated_messages():
         success=[RequestOp(request_put=RequestOp.Put(key=b"k")), RequestOp()],
     ).SerializeToString()
     bad = good + wrapped(0x1A, wrapped(0x12, b"\x0a\x01k\x12\x09v"))
-    assert broken_field.describe(TxnRequest.DESCRIPTOR, bad) == (
+    assert broken_field.describe(TxnRequest, bad) == (
         "success[2].request_put.value: 9 bytes announced, 1 there"
     )
     bad = good + wrapped(0x12, b"\x1a\x01k\x80")
-    assert broken_field.describe(TxnRequest.DESCRIPTOR, bad) == (
+    assert broken_field.describe(TxnRequest, bad) == (
         f"compare[1]: the tag at byte {len(bad) - 1}: cut short"
     )
 
@@ -72,7 +72,7 @@ def test_the_path_leads_into_nested_and_repeated_messages():
 def test_a_long_message_is_not_searched_to_its_end():
     data = b"\x12\x01k" * 1_300_000 + b"\x07"
     begin_s = time.perf_counter()
-    assert broken_field.describe(PutRequest.DESCRIPTOR, data) == broken_field.UNKNOWN
+    assert broken_field.describe(PutRequest, data) == broken_field.UNKNOWN
     assert time.perf_counter() - begin_s < 0.1
 
 
@@ -100,7 +100,7 @@ messages = st.one_of(
 @settings(max_examples=1000, deadline=None)
 @given(messages)
 def test_every_message_that_protobuf_refuses_has_a_fault_and_no_other(data):
-    described = broken_field.describe(TxnRequest.DESCRIPTOR, data)
+    described = broken_field.describe(TxnRequest, data)
     try:
         TxnRequest.FromString(data)
     except DecodeError:

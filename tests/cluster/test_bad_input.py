@@ -359,17 +359,18 @@ def test_an_ambiguous_request_is_answered_400_and_its_connection_closed(
     with connected(shared_daemon, "http/1.1") as connection:
         connection.sendall(HEAD + rest_of_request + SMUGGLED)
         received = read_all(connection)
-    assert received.startswith(b"HTTP/1.1 400 "), received[:200]
+    assert received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 ")), received[:200]
     # What was hidden behind it is not answered.
-    assert received.count(b"HTTP/1.1 ") == 1
+    assert received.count(b"HTTP/1.") == 1
 
 
 @pytest.mark.parametrize(
     "request_line",
     [
-        b"POST  /v1/kv/range HTTP/1.1",
         b"POST /v1/kv/range HTTP/1.1 x",
         b"POST /v1/kv/range",
+        b"POST /v1/kv/range HTTP/0.9",
+        b"POST /v1/kv/range HTTP/2.0",
         b"POST /v1/kv/range HTTP/9.9.9",
         b"P\0ST / HTTP/1.1",
         b"PO ST / HTTP/1.1",
@@ -383,7 +384,10 @@ def test_a_malformed_request_line_is_answered_400(
 ) -> None:
     with connected(shared_daemon, "http/1.1") as connection:
         connection.sendall(request_line + b"\r\nHost: localhost\r\n\r\n")
-        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+        received = read_all(connection)
+    assert received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert received.endswith(b"\r\n\r\nBad Request\n")
+    assert b"aiohttp" not in received
 
 
 def test_chunks_and_pipelined_requests_that_are_well_formed_are_answered(
