@@ -23,7 +23,7 @@ RestAnswer = tuple[int, list[tuple[str, str]], bytes]
 Rest = Callable[[str, str, Mapping[str, str], bytes], Awaitable[RestAnswer]]
 
 LAST_ANSWERS = {413: "Request Entity Too Large"}  # as HTTP/2 is told; Python names it otherwise
-MALFORMED = "regatta.malformed"  # of a request: its version is none that is spoken here
+MALFORMED = web.RequestKey("malformed", bool)  # the version is none that is spoken here
 
 logger = logging.getLogger("server")
 
