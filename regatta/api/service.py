@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from regatta.errors import InvalidArgument
+from regatta.measure import CallCounts
 
 
 def small(request: Any) -> int:
@@ -70,6 +71,7 @@ class Method:
     streams_answers: bool
     handler: Callable[..., Any]
     policy: Policy
+    counts: CallCounts  # of the calls that came over gRPC
 
     def decode(self, data: bytes) -> Message:
         """Return the request in *data*; raise InvalidArgument if it can't be read."""
@@ -103,6 +105,7 @@ def _method(service: Service, description: MethodDescriptor) -> Method:
         streams_answers=bool(description.server_streaming),
         handler=handler,
         policy=policy,
+        counts=CallCounts(),
     )
 
 
