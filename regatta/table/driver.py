@@ -19,6 +19,7 @@ from regatta.raft.solo import Solo
 from regatta.store import GroupState
 from regatta.store import Machine
 from regatta.store import RaftLog
+from regatta.store import TurnWriter
 from regatta.store.node import Stores
 
 log = logging.getLogger("regatta.engine")
@@ -97,6 +98,7 @@ class Driver:
         """Let *loop* hear of finished turns."""
         self._loop = loop
         loop.add_reader(self._wake, self._on_wake)
+        self._flush_soon()  # what opening the groups has promised
 
     async def close(self) -> None:
         """Finish what was proposed, unless storage is failing, and end the threads."""
@@ -108,6 +110,28 @@ class Driver:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         os.close(self._wake)
+
+    # What operators see; for any thread.
+
+    @property
+    def writers(self) -> dict[str, TurnWriter]:
+        """Return the storage threads by the name of their environment."""
+        return {"log": self.log, "data": self.machine}
+
+    @property
+    def failure(self) -> str:
+        """Why storage has failed for good; empty while it has not."""
+        return self.log.failure or self.machine.failure or ""
+
+    @property
+    def stall(self) -> str:
+        """Why a turn is being tried again; empty if none is."""
+        return self.log.stalled or self.machine.stalled or ""
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """How much is on its way, and the size of its commands in bytes."""
+        return len(self._appending) + len(self._applying), self._pending_bytes
 
     # Groups.
 
@@ -134,6 +158,7 @@ class Driver:
     def new_group(self, group_id: int) -> Group:
         """Return a group that has just been created."""
         self._promise(group_id)
+        self._flush_soon()
         return Group(group_id, Solo(self._node, 0), 0, 0)
 
     def _promise(self, group_id: int) -> None:
@@ -157,6 +182,11 @@ class Driver:
         while self.machine.committed < self.machine.queued:
             if self.machine.failure:
                 raise StartError(self.machine.failure, "Check the disk and start again.")
+            if self.machine.stalled:
+                raise StartError(
+                    f"can't bring the data up to the log: {self.machine.stalled}",
+                    "Make room on the disk and start again.",
+                )
             pause.wait(0.001)
         self.machine.take_results()
 

@@ -175,9 +175,7 @@ class Watch:
         self.slowest_s = 0.0
         self.before_bytes = self.peak_bytes = self.after_bytes = daemon.resident_bytes()
         self._done = threading.Event()
-        self._threads = [
-            threading.Thread(target=target) for target in (self._call, self._measure)
-        ]
+        self._threads = [threading.Thread(target=target) for target in (self._call, self._measure)]
 
     def _call(self) -> None:
         with self.daemon.channel() as channel:

@@ -87,9 +87,7 @@ def header_bomb(daemon: Daemon) -> str:
 
     def piece(number: int) -> bytes:
         block = wire.call_headers() + (planted if number == 0 else b"\xbe" * 4000)
-        return wire.frame(
-            wire.HEADERS, 2 * number + 1, block, wire.END_HEADERS | wire.END_STREAM
-        )
+        return wire.frame(wire.HEADERS, 2 * number + 1, block, wire.END_HEADERS | wire.END_STREAM)
 
     return flood(attacker, piece, reads=True) + " header lists of 16 MB"
 

@@ -1,6 +1,6 @@
 """Prints what each attack does to a daemon: memory before, at most and after, and the outcome.
 
-    python -m tests.abuse.table
+python -m tests.abuse.table
 """
 
 import sys

@@ -1,7 +1,6 @@
 """No attack costs the daemon more than it may, or another client its answers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -46,8 +46,10 @@ def run_h2spec(port: int, *, tls: bool, path: str) -> Outcomes:
         report = Path(folder) / "report.xml"
         options = ["-t", "-k"] if tls else []
         finished = subprocess.run(
-            [program, "--strict", *options, "-p", str(port), "-P", path]
-            + ["-o", str(CASE_TIMEOUT_S), "-j", str(report)],
+            [
+                *(program, "--strict", *options, "-p", str(port), "-P", path),
+                *("-o", str(CASE_TIMEOUT_S), "-j", str(report)),
+            ],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -141,7 +141,9 @@ def test_priority_without_a_stream_or_on_itself_ends_the_connection(
 def test_priority_of_a_wrong_size_is_a_frame_size_error() -> None:
     with peer() as p:
         p.exchange()
-        assert goaway(ngh2.ErrorCode.FRAME_SIZE_ERROR) in sent_back(p, raw(PRIORITY, 1, b"\0\0\0\1"))
+        assert goaway(ngh2.ErrorCode.FRAME_SIZE_ERROR) in sent_back(
+            p, raw(PRIORITY, 1, b"\0\0\0\1")
+        )
 
 
 def test_window_over_its_limit_is_told_for_the_stream_and_ends_the_connection() -> None:

@@ -369,7 +369,7 @@ def test_peer_that_reads_no_more_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def scenario() -> None:
         async with node() as n:
-            reader, writer = await asyncio.open_connection("127.0.0.1", n.port, limit=1024)
+            _, writer = await asyncio.open_connection("127.0.0.1", n.port, limit=1024)
             request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n"
             writer.write(request + bytes(8_000_000))
             await writer.drain()

@@ -106,6 +106,10 @@ cdef class Connection:
 
     # -- the listener's side ---------------------------------------------------------------------
 
+    @property
+    def stream_count(self):
+        return 0 if self.session is None else self.session.call_count
+
     def start_drain(self):
         if self.session is not None:
             self.timer.cancel()

@@ -35,6 +35,18 @@ cdef void scan_next_page(Scan *scan) noexcept nogil:
     scan.page_size = 0
 
 
+cdef int work_spend(Work *work, size_t read_bytes) noexcept nogil:
+    if work == NULL:
+        return 0
+    if work.cancelled != NULL and work.cancelled[0]:
+        return WORK_CANCELLED
+    if work.pairs_left == 0 or work.bytes_left < read_bytes:
+        return WORK_EXHAUSTED
+    work.pairs_left -= 1
+    work.bytes_left -= read_bytes
+    return 0
+
+
 cdef int compare_bytes(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
     cdef int order = memcmp(a, b, min(a_size, b_size))
     if order != 0:
@@ -112,16 +124,18 @@ cdef int scan_step(Scan *scan, Buffer *out, uint32_t number, size_t pairs_max, s
     cdef MDB_val key, value
     cdef Record record
     cdef size_t before = out.size
-    cdef size_t pair_size, looked_at
+    cdef size_t pair_size, _looked_at
     cdef int code
     # Counting without a filter needs no look at the records.
     cdef bint open_records = not query.count_only or has_filter(query)
-    for looked_at in range(pairs_max):
+    for _looked_at in range(pairs_max):
         if out.size - before >= bytes_max:
             return SCAN_PAUSED
         code = move(scan, &key, &value)
         if code == MDB_NOTFOUND:
             return SCAN_END
+        if code == 0:
+            code = work_spend(scan.work, value.mv_size if open_records else 0)
         if code != 0:
             scan.error = code
             return SCAN_FAILED
