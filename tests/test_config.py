@@ -137,6 +137,7 @@ def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
         ("--rest.address=https://a:1", '--rest.address: "https://a:1" is not an http:// URL'),
         ("--rest.address=http://a", '--rest.address: "http://a" is not an http:// URL'),
         ("--rest.address=http://a:1/x", '--rest.address: "http://a:1/x" is not an http:// URL'),
+        ("--api.max-connection-age=-1s", "--api.max-connection-age must not be negative"),
         ("--rest.read-timeout=0", "--rest.read-timeout must be longer than nothing"),
         ("--kafka.timeout=10 parsecs", '--kafka.timeout: "10 parsecs" is not a duration'),
         ("--kafka.timeout=0", "--kafka.timeout must be longer than nothing"),

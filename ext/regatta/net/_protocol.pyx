@@ -17,6 +17,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     INPUT_BYTES = 128 * 1024
+    FIRST_LINE_BYTES_MAX = 8192 # longer ones are left to HTTP/1.1 to refuse
     OUTPUT_BYTES = 256 * 1024   # at most so much is handed to the transport in one write
 
 cdef double DRAIN_TIMEOUT_S = 1.0       # for a peer to show that it has heard of the stop
@@ -141,17 +142,20 @@ cdef class Connection:
     cdef object choose(self, bytes data):
         """Look at the first bytes, which may come in pieces, and hand them on."""
         cdef bytes seen = self.seen + data
-        if PREFACE.startswith(seen) and len(seen) < len(PREFACE):
-            self.seen = seen
-            return
+        cdef bytes line = seen.lstrip(b"\r\n")
         self.seen = b""
         if seen.startswith(PREFACE):
             self.start_http2()
             self.session.receive(seen)
             self.flush()
-        else:
+        elif PREFACE.startswith(seen) or (b"\n" not in line and len(seen) < FIRST_LINE_BYTES_MAX):
+            self.seen = seen
+        elif b" HTTP/" in line.partition(b"\n")[0] or len(seen) >= FIRST_LINE_BYTES_MAX:
             self.start_http1()
             self.http1.data_received(seen)
+        else:
+            # Neither, so that there is no language in which to say so.
+            self.transport.close()
 
     cdef object start_http2(self):
         self.session = Session(self.sink, self.connect(self.peer_name()), self.flush_soon)
