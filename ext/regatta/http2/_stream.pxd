@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, strlen
 
 from regatta.http2._link cimport Link
-from regatta.http2._pairs cimport Span
+from regatta.http2._pairs cimport Span, pairs_append
 from regatta.wire._buffer cimport Buffer
 
 cdef enum:
@@ -71,10 +71,32 @@ cdef inline bint stream_equals(const Stream *stream, Span span, const char *text
     """Say whether a header's value is *text*."""
     return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
 
-# Keep a header of the request, and where its value is if it is one that the session asks for.
-# Returns -1 when there is no memory.
-cdef int stream_header(Stream *stream, const uint8_t *name, size_t name_size,
-                       const uint8_t *value, size_t value_size) noexcept nogil
+
+cdef inline int stream_header(Stream *stream, const uint8_t *name, size_t name_size,
+                              const uint8_t *value, size_t value_size) noexcept nogil:
+    """Keep a header of the request, and where its value is if the session asks for it.
+
+    Returns -1 when there is no memory.
+    """
+    cdef Span span
+    if pairs_append(&stream.headers, name, name_size, value, value_size) < 0:
+        return -1
+    span.offset = <uint32_t>(stream.headers.size - value_size)
+    span.size = <uint32_t>value_size
+    if name_size == 5 and memcmp(name, b":path", 5) == 0:
+        stream.path = span
+    elif name_size == 7 and memcmp(name, b":method", 7) == 0:
+        stream.method = span
+    elif name_size == 12 and memcmp(name, b"content-type", 12) == 0:
+        stream.content_type = span
+    elif name_size == 12 and memcmp(name, b"grpc-timeout", 12) == 0:
+        stream.timeout = span
+    elif name_size == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
+        stream.encoding = span
+    elif name_size == 14 and memcmp(name, b"content-length", 14) == 0:
+        stream.content_length = span
+    return 0
+
 
 # Add received bytes to the body and find the messages in them.
 # Returns -1 when there is no memory.
