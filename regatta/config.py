@@ -19,6 +19,7 @@ from regatta.errors import StartError
 from regatta.flags import ADDRESS
 from regatta.flags import BOOL
 from regatta.flags import DURATION
+from regatta.flags import HTTP_URL
 from regatta.flags import MEMBERS
 from regatta.flags import PATH
 from regatta.flags import STRING
@@ -59,6 +60,13 @@ FLAGS = Flags(
         ),
         Flag("api.key-filename", PATH, default_key_filename, "its private key (PEM)"),
         Flag("api.reflection-api", BOOL, "false", "serve gRPC reflection; not for production"),
+        Flag(
+            "rest.address",
+            HTTP_URL,
+            "http://127.0.0.1:8079",
+            "where metrics and health are served, over plain HTTP; empty is nowhere",
+        ),
+        Flag("rest.read-timeout", DURATION, "5s", "time limit for reading a request there"),
         Flag("kafka.brokers", STRINGS, "localhost:9092", "addresses of the brokers"),
         Flag("kafka.timeout", DURATION, "10s", "time limit for dialling a broker"),
         Flag("kafka.group-id", STRING, "regatta-local", "consumer group"),
@@ -111,6 +119,7 @@ FLAGS = Flags(
     titles={
         "": "General",
         "api": "API: gRPC and REST",
+        "rest": "Metrics and health",
         "kafka": "Kafka (can't be used yet)",
         "raft": "Raft and storage",
     },
@@ -125,6 +134,15 @@ class ApiSettings:
     cert_filename: Path  # this and the key only count where the address is encrypted
     key_filename: Path
     reflection_api: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestSettings:
+    """The port that operators use."""
+
+    address: Address | None  # None for no such port
+    address_given: bool  # False where it is the default, which others may have taken
+    read_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +180,7 @@ class Settings:
     dev_mode: bool
     log_level: str  # one of log_levels
     api: ApiSettings
+    rest: RestSettings
     kafka: KafkaSettings
     raft: RaftSettings
     warnings: tuple[
@@ -180,6 +199,7 @@ def load(*sources: Source, warnings: Sequence[str] = ()) -> Settings:
         dev_mode=values["dev-mode"],
         log_level=log_level(values),
         api=api_settings(values),
+        rest=rest_settings(values, given=any("rest.address" in source for source in sources)),
         kafka=kafka_settings(values),
         raft=raft_settings(values),
         warnings=(*warnings, *without_effect(values)),
@@ -212,6 +232,18 @@ def api_settings(values: Values) -> ApiSettings:
         cert_filename=Path(values["api.cert-filename"]),
         key_filename=Path(values["api.key-filename"]),
         reflection_api=values["api.reflection-api"],
+    )
+
+
+def rest_settings(values: Values, *, given: bool) -> RestSettings:
+    """Return the checked rest.* flags; *given* tells whether the address is not the default."""
+    if values["rest.read-timeout"] <= 0:
+        place = values.place("rest.read-timeout")
+        raise wrong(f"{place} must be longer than nothing", "Write it like 5s.")
+    return RestSettings(
+        address=values["rest.address"],
+        address_given=given,
+        read_timeout_s=values["rest.read-timeout"],
     )
 
 

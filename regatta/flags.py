@@ -128,6 +128,13 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def parse_http_url(text: str) -> Address:
+    """Return host and port of an http:// URL without a path."""
+    if not text.startswith("http://"):
+        raise ValueError(text)
+    return parse_address(text.removeprefix("http://").removesuffix("/"))
+
+
 def parse_strings(text: str) -> tuple[str, ...]:
     """Return the parts between commas, none of them empty."""
     parts = tuple(text.split(","))
@@ -149,6 +156,14 @@ UINT = Kind("uint", "a whole number below 2^64", parse_uint, "1")
 DURATION = Kind("duration", "a duration", parse_duration, "300ms, 10s or 1m30s")
 ADDRESS = Kind(
     "host:port", "host:port", parse_address, "localhost:8443", has_empty=True, empty=None
+)
+HTTP_URL = Kind(
+    "URL",
+    "an http:// URL",
+    parse_http_url,
+    "http://127.0.0.1:8079",
+    has_empty=True,
+    empty=None,
 )
 STRINGS = Kind(
     "strings", "a list", parse_strings, "one,two", has_empty=True, empty=(), repeatable=True

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from regatta import banner
 from regatta import limits
+from regatta.admin import Admin
+from regatta.admin import Node
+from regatta.admin import View
 from regatta.api.deadlines import Wheel
 from regatta.api.health import Health
 from regatta.api.kv import KV
@@ -20,9 +23,11 @@ from regatta.api.router import Router
 from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
 from regatta.config import ApiSettings
+from regatta.config import RestSettings
 from regatta.config import Settings
 from regatta.endpoint import Endpoint
 from regatta.engine import Engine
+from regatta.errors import StartError
 from regatta.flags import Address
 from regatta.net import Listener
 from regatta.net import listen
@@ -38,30 +43,48 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
     tls = api_tls(settings.api)
     stop = Stop(asyncio.get_running_loop(), log)
-    stores = open_stores(settings.raft.log_dir, settings.raft.data_dir)
-    engine = Engine(stores, settings.raft.node_id, stop.fail)
+    view = View()
+    admin = await open_admin(settings.rest, view, log)
+    try:
+        await run(settings, log, tls, stop, view)
+    finally:
+        await admin.close()
+    log.info("stopped")
+    return stop.exit_code
+
+
+async def run(
+    settings: Settings, log: logging.Logger, tls: ssl.SSLContext | None, stop: "Stop", view: View
+) -> None:
+    """Open the storage, serve until *stop*, and close it all."""
+    # In a thread, so that operators are answered meanwhile.
+    stores = await asyncio.to_thread(open_stores, settings.raft.log_dir, settings.raft.data_dir)
+    view.phase = "the log is being replayed"
+    engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
         router, health = build_router(engine, settings)
         endpoint = settings.api.address
+        sink = engine.range_sink()
         listener = await listen(
             *place(endpoint),
             tls,
-            engine.range_sink(),
+            sink,
             lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
         )
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
+        view.serving(Node(engine, router, sink, listener))
         banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
+        view.phase = "the node is stopping"
         await take_down(listener, router, health, stop)
     finally:
+        view.node = None
         await engine.close()
         stores.close()
-    log.info("stopped")
-    return stop.exit_code
 
 
 def api_tls(api: ApiSettings) -> ssl.SSLContext | None:
@@ -102,6 +125,22 @@ async def take_down(listener: Listener, router: Router, health: Health, stop: "S
     router.end_endless_calls()
     await listener.stop(grace_s)
     await router.close()
+
+
+async def open_admin(settings: RestSettings, view: View, log: logging.Logger) -> Admin:
+    """Open the operators' port. Its default is given up where others have it already."""
+    admin = Admin(view.problem, view.scrape, settings.read_timeout_s)
+    if settings.address is None:
+        return admin
+    try:
+        port = await admin.listen(*settings.address)
+    except StartError as error:
+        if settings.address_given:
+            raise
+        log.warning("no metrics: %s; --rest.address moves them", error)
+        return admin
+    log.info("serving metrics and health on http://%s", settings.address._replace(port=port))
+    return admin
 
 
 def raise_descriptor_limit() -> None:

@@ -40,6 +40,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "api.cert-filename": ("path", "hack/server.crt"),
         "api.key-filename": ("path", "hack/server.key"),
         "api.reflection-api": ("bool", "false"),
+        "rest.address": ("URL", "http://127.0.0.1:8079"),
+        "rest.read-timeout": ("duration", "5s"),
         "kafka.brokers": ("strings", "localhost:9092"),
         "kafka.timeout": ("duration", "10s"),
         "kafka.group-id": ("string", "regatta-local"),
@@ -106,6 +108,17 @@ def test_a_list_may_repeat_its_flag_or_use_commas() -> None:
     assert node.kafka.brokers == (Address("a", 1), Address("b", 2), Address("c", 3))
 
 
+def test_the_operators_port_knows_whether_its_address_was_given() -> None:
+    default = settings()
+    assert default.rest.address == Address("127.0.0.1", 8079)
+    assert not default.rest.address_given
+    given = settings("--rest.address=http://127.0.0.1:8079/", "--rest.read-timeout=300ms")
+    assert given.rest.address == default.rest.address
+    assert given.rest.address_given
+    assert given.rest.read_timeout_s == 0.3
+    assert settings("--rest.address=").rest.address is None
+
+
 def test_a_cluster_of_one_is_accepted() -> None:
     node = settings("--raft.address=a:5012", "--raft.initial-members=1=a:5012")
     assert node.raft.initial_members == {1: Address("a", 5012)}
@@ -119,6 +132,11 @@ def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("argument", "problem"),
     [
+        ("--rest.address=127.0.0.1:8079", '--rest.address: "127.0.0.1:8079" is not an http:// URL'),
+        ("--rest.address=https://a:1", '--rest.address: "https://a:1" is not an http:// URL'),
+        ("--rest.address=http://a", '--rest.address: "http://a" is not an http:// URL'),
+        ("--rest.address=http://a:1/x", '--rest.address: "http://a:1/x" is not an http:// URL'),
+        ("--rest.read-timeout=0", "--rest.read-timeout must be longer than nothing"),
         ("--kafka.timeout=10 parsecs", '--kafka.timeout: "10 parsecs" is not a duration'),
         ("--kafka.timeout=0", "--kafka.timeout must be longer than nothing"),
         ("--kafka.timeout=-1s", "--kafka.timeout must be longer than nothing"),

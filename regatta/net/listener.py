@@ -53,6 +53,12 @@ class Listener:
         """Return the number of connections that are open, handshakes not counted."""
         return len(self._connections)
 
+    @property
+    def stream_count(self) -> int:
+        """Return the number of HTTP/2 streams that are open, over all connections."""
+        # A copy, since other threads may ask.
+        return sum(connection.stream_count for connection in list(self._connections))
+
     async def stop(self, grace_s: float) -> None:
         """Accept no more, tell all peers, and wait for calls in flight, up to *grace_s*.
 
