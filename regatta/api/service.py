@@ -25,6 +25,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from regatta.api import broken_field
 from regatta.errors import InvalidArgument
+from regatta.measure import CallCounts
 
 
 def small(request: Any) -> int:
@@ -71,6 +72,7 @@ class Method:
     streams_answers: bool
     handler: Callable[..., Any]
     policy: Policy
+    counts: CallCounts  # of the calls that came over gRPC
 
     def decode(self, data: bytes) -> Message:
         """Return the request in *data*; raise InvalidArgument, naming the field at fault."""
@@ -105,6 +107,7 @@ def _method(service: Service, description: MethodDescriptor) -> Method:
         streams_answers=bool(description.server_streaming),
         handler=handler,
         policy=policy,
+        counts=CallCounts(),
     )
 
 
