@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import ssl
+from pathlib import Path
 
 from regatta import banner
 from regatta import limits
@@ -21,8 +22,10 @@ from regatta.api.rest import Rest
 from regatta.api.router import Router
 from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
+from regatta.config import ApiSettings
 from regatta.config import RestSettings
 from regatta.config import Settings
+from regatta.endpoint import Endpoint
 from regatta.engine import Engine
 from regatta.errors import StartError
 from regatta.flags import Address
@@ -38,7 +41,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     """Run a node and return its exit code. Raises StartError when it can't start."""
     raise_descriptor_limit()
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
-    tls = tls_context(settings.api.cert_filename, settings.api.key_filename)
+    tls = api_tls(settings.api)
     stop = Stop(asyncio.get_running_loop(), log)
     view = View()
     admin = await open_admin(settings.rest, view, log)
@@ -51,7 +54,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
 
 
 async def run(
-    settings: Settings, log: logging.Logger, tls: ssl.SSLContext, stop: "Stop", view: View
+    settings: Settings, log: logging.Logger, tls: ssl.SSLContext | None, stop: "Stop", view: View
 ) -> None:
     """Open the storage, serve until *stop*, and close it all."""
     # In a thread, so that operators are answered meanwhile.
@@ -61,21 +64,20 @@ async def run(
     try:
         engine.attach(asyncio.get_running_loop())
         router, health = build_router(engine, settings)
+        endpoint = settings.api.address
         sink = engine.range_sink()
         listener = await listen(
-            settings.api.address.host,
-            settings.api.address.port,
+            *place(endpoint),
             tls,
             sink,
             lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
         )
-        port = listener.addresses[0][1]
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
         view.serving(Node(engine, router, sink, listener))
-        banner.announce(settings, Address(settings.api.address.host, port), log)
+        banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
         view.phase = "the node is stopping"
         await take_down(listener, router, health, stop)
@@ -83,6 +85,27 @@ async def run(
         view.node = None
         await engine.close()
         stores.close()
+
+
+def api_tls(api: ApiSettings) -> ssl.SSLContext | None:
+    """Return the TLS settings of the clients' port, None if it speaks plain text."""
+    if not api.address.encrypted:
+        return None
+    return tls_context(api.cert_filename, api.key_filename)
+
+
+def place(endpoint: Endpoint) -> tuple[str | Path, int]:
+    """Return the host and port to listen on; for a Unix socket its path, and 0."""
+    where = endpoint.where
+    return (where, 0) if isinstance(where, Path) else (where.host, where.port)
+
+
+def with_port_of(endpoint: Endpoint, listener: Listener) -> Endpoint:
+    """Return *endpoint* with the port that was found where it asked for any."""
+    if isinstance(endpoint.where, Path):
+        return endpoint
+    found = Address(endpoint.where.host, listener.addresses[0][1])
+    return Endpoint(found, endpoint.encrypted)
 
 
 def build_router(engine: Engine, settings: Settings) -> tuple[Router, Health]:
