@@ -3,6 +3,7 @@
 import asyncio
 import os
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lmdb.verify import verify
@@ -30,6 +31,18 @@ class Expectation:
 
     histories: list[History]
     has_served: bool  # the node had started once, and had two whole environments
+
+
+def check_in_child(
+    outcome: Connection, log_dir: Path, data_dir: Path, expected: Expectation
+) -> None:
+    """Send "" if all is well, else what is wrong."""
+    try:
+        check_node(log_dir, data_dir, expected)
+    except BaseException as error:
+        outcome.send(f"{type(error).__name__}: {error}")
+    else:
+        outcome.send("")
 
 
 def check_node(log_dir: Path, data_dir: Path, expected: Expectation) -> None:

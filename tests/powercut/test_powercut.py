@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from tests.powercut.check import Expectation
-from tests.powercut.check import check_node
+from tests.powercut.check import check_in_child
 from tests.powercut.disk import Disk
 from tests.powercut.recording import META_SECTORS
 from tests.powercut.recording import Recording
@@ -54,18 +53,6 @@ SHARES = {
 # Each child is a fork of a process that has imported everything and opened nothing.
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.powercut.check"])
-
-
-def check_in_child(
-    outcome: Connection, log_dir: Path, data_dir: Path, expected: Expectation
-) -> None:
-    """Send "" if all is well, else what is wrong."""
-    try:
-        check_node(log_dir, data_dir, expected)
-    except BaseException as error:
-        outcome.send(f"{type(error).__name__}: {error}")
-        raise
-    outcome.send("")
 
 
 def problem_after_cut(root: Path, recording: Recording, expected: Expectation) -> str:

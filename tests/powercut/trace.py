@@ -68,18 +68,21 @@ class Reader:
     root: Path  # calls on other paths are left out
     directory: Path  # what relative paths are relative to
     open_calls: dict[str, tuple[Call | None, str]] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)  # threads, with their last words
 
     def steps(self, lines: Iterable[str]) -> Iterator[Step]:
         """Return every beginning and end of a call on a file under the root, in order."""
         for line in lines:
             found = LINE.fullmatch(line.rstrip("\n"))
             if found is None:
-                raise TraceError(line[:200])
+                raise TraceError(f"{line[:80]} … {line[-80:]}")
             yield from self._step(found["thread"], found["text"])
 
     def _step(self, thread: str, text: str) -> Iterator[Step]:
-        if text.startswith(("+++", "---")):
+        if text.startswith(("+++", "---", "???")):  # the last: nothing is known but its end
             return
+        if thread in self.ended:
+            raise TraceError(f"{self.ended[thread]}, and then {text[:80]}")
         resumed = RESUMED.fullmatch(text)
         if resumed is not None:
             call, beginning = self.open_calls.pop(thread)
@@ -95,7 +98,12 @@ class Reader:
         else:
             whole, begun = CALL.match(text), None
         if whole is None:
-            raise TraceError(text[:200])
+            # The line breaks off where the thread was killed.
+            self.ended[thread] = f"{text[:80]} … {text[-80:]}"
+            call = self._call(text) if begun is None else None
+            if call is not None:
+                yield Step(call, ends=False)
+            return
         call = self._call(whole["name"] + "(" + whole["arguments"])
         if call is None:
             return
