@@ -95,10 +95,10 @@ def check_logs(stores: Stores) -> dict[int, int]:
     for group in states.keys() | applied.keys():
         table = applied.get(group, TableState(b"", group, 0, 0, 0, 0, 0))
         state = states.get(group)
-        last = last_indexes[group] = log.last_index(group)
+        compacted = state.compacted_index if state else 0
+        last = last_indexes[group] = max(log.last_index(group), compacted)
         assert table.applied_index <= last, f"{table} has more applied than its log's {last}"
         assert state or not last, f"group {group} has entries but has promised nothing"
-        compacted = state.compacted_index if state else 0
         assert compacted <= table.applied_index, f"{table} misses entries up to {compacted}"
         if last > compacted:
             entries = log.entries(group, compacted + 1, 1 << 40)

@@ -13,8 +13,8 @@ from regatta import limits
 from regatta.table.driver import Driver
 from regatta.table.driver import Group
 
-limits.log_entries_kept = 2
-limits.log_compaction_entries = 20
+limits.log_entries_kept = 0
+limits.log_compaction_entries = 15
 
 
 def note_compactions(path: Path) -> None:

@@ -171,7 +171,7 @@ class Disk:
             self._sync(step)
         elif name == "openat":
             self._open(step)
-        elif name in ("mkdir", "rename", "unlink", "rmdir"):
+        elif name in ("mkdir", "rename", "unlink", "unlinkat", "rmdir"):
             self._change_names(step)
         else:
             raise TraceError(f"{name} on {step.call.path}")

@@ -6,9 +6,9 @@ Usage: python -m tests.powercut.load DIRECTORY SEED CLIENTS RUNS WRITES
 
 import asyncio
 import os
-import random
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -25,8 +25,9 @@ from tests.powercut.clients import EmptyTable
 from tests.powercut.clients import make_clients
 from tests.powercut.clients import tables_of
 
-PAUSE_SHARE = 0.1  # of the operations: so that every queue runs empty now and then
-PAUSE_S_MAX = 0.05
+# All clients pause now and then, so that the last turn of each kind is seen alone, too.
+WRITES_BETWEEN_PAUSES = 15
+PAUSE_S = 0.04
 
 
 class RecordedDaemon(Daemon):
@@ -49,7 +50,7 @@ class Load:
     def __init__(self, directory: Path, seed: str, client_count: int, write_count: int) -> None:
         self._directory = directory
         self._clients = make_clients(seed, client_count)
-        self._chance = random.Random(seed)
+        self._pause_end_s = 0.0
         self._write_count = write_count
         self._daemon = RecordedDaemon(directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -115,8 +116,9 @@ class Load:
             self.note("answered", number, revision)
             client.acknowledge(revision)
             self._written += 1
-            if self._chance.random() < PAUSE_SHARE:
-                await asyncio.sleep(self._chance.uniform(0, PAUSE_S_MAX))
+            if self._written % WRITES_BETWEEN_PAUSES == 0:
+                self._pause_end_s = time.monotonic() + PAUSE_S
+            await asyncio.sleep(max(0, self._pause_end_s - time.monotonic()))
 
 
 async def empty(calls: KV, client: Client) -> int:

@@ -82,6 +82,8 @@ class Replay:
         self._starting = True
         self._compacting = False  # until the data is synced
         self._log_commits_left = 0  # of a compaction
+        self._synced_alone = False  # the data's last sync was not a commit's
+        self._log_commits_since_sync = 0  # of the data alone
         self._data_syncs_left = 0  # of a replacement
         self._notes = recording.root / "notes"
 
@@ -117,9 +119,12 @@ class Replay:
         return "apply" if applying else "nothing but a meta page"
 
     @property
-    def data_was_synced(self) -> bool:
-        """Whether a compaction goes on whose sync of the data is done: now the log shrinks."""
-        return self._log_commits_left > 0
+    def only_sync_alone_held(self) -> bool:
+        """Whether the log has committed since a sync of the data alone, and the data has not.
+
+        It may be the compaction: only that sync keeps what it removes.
+        """
+        return self._log_commits_since_sync > 0
 
     @property
     def _replacing(self) -> bool:
@@ -129,21 +134,20 @@ class Replay:
         file = self.disk.file(path)
         return file is not None and any(number >= META_SECTORS for number in file.dirty_sectors())
 
-    def is_sync_of_data_alone(self, step: Step) -> bool:
-        """Whether *step* is a sync of the data that no commit has asked for."""
-        call, path = step.call, self.recording.data_path
-        return call.name == "fdatasync" and call.path == path and not self._pages_pending(path)
-
     def _watch(self, step: Step) -> None:
         if not step.ends:
             return
-        if self._compacting and self.is_sync_of_data_alone(step):
-            self._compacting = False
-            self._log_commits_left = LOG_COMMITS_OF_COMPACTION
-        elif step.call.path == self.recording.log_path and self.disk.is_synced_write(step.call):
+        path, name = step.call.path, step.call.name
+        if path == self.recording.log_path and self.disk.is_synced_write(step.call):
             self._log_commits_left = max(0, self._log_commits_left - 1)
-        elif step.call.path == self.recording.data_path and step.call.name == "fdatasync":
+            self._log_commits_since_sync += self._synced_alone
+        elif path == self.recording.data_path and name == "fdatasync":
+            self._synced_alone = not self._pages_pending(path)
+            self._log_commits_since_sync = 0
             self._data_syncs_left = max(0, self._data_syncs_left - 1)
+            if self._compacting and self._synced_alone:
+                self._compacting = False
+                self._log_commits_left = LOG_COMMITS_OF_COMPACTION
 
     def _take_note(self, word: str, *numbers: str) -> None:
         if word == "begun":

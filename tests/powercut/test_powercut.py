@@ -33,7 +33,7 @@ from tests.powercut.trace import Call
 CUT_COUNT = int(os.environ.get("REGATTA_CUTS", "60"))
 SEED = os.environ.get("REGATTA_CUT_SEED", "1")
 CUTS_A_RECORDING = 200
-CONTROL_CUT_COUNT = 24
+CONTROL_CUT_COUNT = 40
 CHECKS_AT_ONCE = 2
 CHECK_TIMEOUT_S = 60.0
 
@@ -238,13 +238,11 @@ def test_without_the_sync_before_compaction_power_cuts_lose_writes(
     recording = recordings[0]
     replay = Replay(recording)
     compactions = [
-        (position, replay.phase)
-        for position in replay.positions()
-        if replay.phase == "compaction" and replay.data_was_synced
+        (position, replay.phase) for position in replay.positions() if replay.only_sync_alone_held
     ]
     cuts = sorted(random.Random(SEED).choices(compactions, k=CONTROL_CUT_COUNT))
     disk = WithoutSyncBeforeCompaction(recording)
     outcome = cut_power(recording, cuts, SEED, scratch, problem_after_cut, disk)
     print(f"{len(outcome.problems)} of {len(cuts)} cuts with problems, for example")
     print("\n".join(outcome.problems[:5]))
-    assert outcome.problems
+    assert len(outcome.problems) > CONTROL_CUT_COUNT / 10

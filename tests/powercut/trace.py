@@ -23,7 +23,7 @@ STRACE += ["-e", "signal=none", "-e", f"trace={SYSCALLS}"]
 LINE = re.compile(r"(?P<thread>\d+) +(?P<text>.*)")
 RESUMED = re.compile(r"<\.\.\. \w+ resumed>(?P<rest>.*)")
 CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+|\?)")
-DESCRIPTOR = re.compile(r"(?P<number>\d+)<(?P<path>(?:\\x[0-9a-f]{2})*)(?:\(deleted\))?>")
+DESCRIPTOR = re.compile(r"(?P<number>AT_FDCWD|\d+)<(?P<path>(?:\\x[0-9a-f]{2})*)(?:\(deleted\))?>")
 STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
 UNFINISHED = " <unfinished ...>"
@@ -123,9 +123,11 @@ class Reader:
         strings = [unhex(found) for found in STRING.findall(arguments)]
         first = DESCRIPTOR.match(arguments)
         if name in ("openat", "creat", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir"):
-            call = Call(name, self._path(strings[0]), flags=arguments)
-        elif name.startswith("rename"):
-            call = Call(name, self._path(strings[0]), target=self._path(strings[1]))
+            folder = Path(unhex(first["path"]).decode()) if first else self.directory
+            call = Call(name, folder / strings[0].decode(), flags=arguments)
+        elif name == "rename":
+            source, target = (self.directory / string.decode() for string in strings)
+            call = Call(name, source, target=target)
         elif first is None:
             return None  # a closed descriptor, or one that is no file
         else:
@@ -139,9 +141,6 @@ class Reader:
             if name == "ftruncate":
                 call.length = numbers[-1]
         return call if self.root in (call.path, *call.path.parents) else None
-
-    def _path(self, name: bytes) -> Path:
-        return self.directory / name.decode()
 
 
 def unhex(text: str) -> bytes:
