@@ -12,6 +12,7 @@ from tests.powercut.clients import EmptyTable
 from tests.powercut.clients import make_clients
 from tests.powercut.disk import Disk
 from tests.powercut.trace import STRACE
+from tests.powercut.trace import Call
 from tests.powercut.trace import Reader
 from tests.powercut.trace import Step
 
@@ -36,6 +37,12 @@ class Recording:
     def root(self) -> Path:
         """The directory that everything durable is under."""
         return self.directory / "node"
+
+    @property
+    def acknowledged_count(self) -> int:
+        """How many writes were acknowledged in all."""
+        notes = [step.call for step in self.steps if step.call.name == "write" and step.ends]
+        return sum(call.data.startswith(b"answered") for call in notes)
 
     @property
     def log_path(self) -> Path:
@@ -82,8 +89,9 @@ class Replay:
         self._starting = True
         self._compacting = False  # until the data is synced
         self._log_commits_left = 0  # of a compaction
-        self._synced_alone = False  # the data's last sync was not a commit's
-        self._log_commits_since_sync = 0  # of the data alone
+        self.compaction_syncs: set[Call] = set()  # of the data, before the log is compacted
+        self._synced_for_compaction = False  # the data's last sync was one of them
+        self._log_commits_since_sync = 0  # if it was
         self._data_syncs_left = 0  # of a replacement
         self._notes = recording.root / "notes"
 
@@ -119,11 +127,8 @@ class Replay:
         return "apply" if applying else "nothing but a meta page"
 
     @property
-    def only_sync_alone_held(self) -> bool:
-        """Whether the log has committed since a sync of the data alone, and the data has not.
-
-        It may be the compaction: only that sync keeps what it removes.
-        """
+    def stands_on_compaction_sync(self) -> bool:
+        """Whether the log may have been compacted, and no later sync has made the data durable."""
         return self._log_commits_since_sync > 0
 
     @property
@@ -140,12 +145,14 @@ class Replay:
         path, name = step.call.path, step.call.name
         if path == self.recording.log_path and self.disk.is_synced_write(step.call):
             self._log_commits_left = max(0, self._log_commits_left - 1)
-            self._log_commits_since_sync += self._synced_alone
+            self._log_commits_since_sync += self._synced_for_compaction
         elif path == self.recording.data_path and name == "fdatasync":
-            self._synced_alone = not self._pages_pending(path)
-            self._log_commits_since_sync = 0
             self._data_syncs_left = max(0, self._data_syncs_left - 1)
-            if self._compacting and self._synced_alone:
+            self._log_commits_since_sync = 0
+            # A commit's sync writes pages; this one has at most the last commit's meta page to do.
+            self._synced_for_compaction = self._compacting and not self._pages_pending(path)
+            if self._synced_for_compaction:
+                self.compaction_syncs.add(step.call)
                 self._compacting = False
                 self._log_commits_left = LOG_COMMITS_OF_COMPACTION
 

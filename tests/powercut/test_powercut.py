@@ -1,6 +1,6 @@
 """A node survives power cuts: nothing that was acknowledged is lost, nothing is damaged.
 
-REGATTA_CUTS is the number of cut points (60 if unset), REGATTA_CUT_SEED varies everything. Many
+REGATTA_CUTS is the number of cut points (100 if unset), REGATTA_CUT_SEED varies everything. Many
 cut points come from several recordings, each of a daemon that is killed and started again.
 """
 
@@ -21,19 +21,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.harness import Certificate
+from tests.cluster.harness import Daemon
 from tests.powercut.check import Expectation
+from tests.powercut.check import check_found
 from tests.powercut.check import check_in_child
+from tests.powercut.clients import tables_of
 from tests.powercut.disk import Disk
-from tests.powercut.recording import META_SECTORS
+from tests.powercut.load import read_all
 from tests.powercut.recording import Recording
 from tests.powercut.recording import Replay
 from tests.powercut.recording import record
 from tests.powercut.trace import Call
 
-CUT_COUNT = int(os.environ.get("REGATTA_CUTS", "60"))
+CUT_COUNT = int(os.environ.get("REGATTA_CUTS", "100"))
 SEED = os.environ.get("REGATTA_CUT_SEED", "1")
 CUTS_A_RECORDING = 200
 CONTROL_CUT_COUNT = 40
+DAEMON_CUT_COUNT = max(3, CUT_COUNT // 25)
 CHECKS_AT_ONCE = 2
 CHECK_TIMEOUT_S = 60.0
 
@@ -135,7 +140,6 @@ class Outcome:
 
     phases: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    acknowledged: int = 0  # operations, over all cuts
 
 
 def cut_power(
@@ -167,7 +171,7 @@ def cut_power(
                 chance = random.Random(name)
                 root = Path(tempfile.mkdtemp(dir=scratch))
                 lay_out(replay.disk.after_cut(chance), root / "node", chance)
-                expected = Expectation(replay.histories(), replay.has_served)
+                expected = Expectation(replay.histories(), tables_of(replay.clients))
                 waiting.append(checks.submit(examine, root / "node", expected, name))
                 outcome.phases[phase] += 1
                 if len(waiting) > CHECKS_AT_ONCE:
@@ -194,8 +198,33 @@ def test_acknowledged_writes_survive_power_cuts(recordings: list[Recording], scr
     took_s = time.monotonic() - began_s
     for phase, count in sorted(phases.items()):
         print(f"{phase}: {count} cuts")
+    writes = sum(recording.acknowledged_count for recording in recordings)
+    print(f"{len(recordings)} recordings with {writes} acknowledged writes")
     print(f"{phases.total()} cuts in {took_s:.0f} s, {len(problems)} with problems")
     assert not problems, "\n".join(problems)
+
+
+def test_the_whole_daemon_starts_after_power_cuts(
+    recordings: list[Recording], scratch: Path, tmp_path: Path
+) -> None:
+    certificate = Certificate.make(tmp_path)
+
+    def problem_of_daemon(root: Path, recording: Recording, expected: Expectation) -> str:
+        daemon = Daemon(root, certificate)
+        try:
+            daemon.start()
+            check_found(read_all(daemon, expected.tables), expected)
+            assert daemon.stop() == 0, daemon.stderr
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        finally:
+            daemon.kill_9()
+        return ""
+
+    cuts = choose(recordings[0], DAEMON_CUT_COUNT, random.Random(SEED))
+    outcome = cut_power(recordings[0], cuts, SEED, scratch, problem_of_daemon)
+    print(f"{outcome.phases.total()} starts of the daemon, {len(outcome.problems)} with problems")
+    assert not outcome.problems, "\n".join(outcome.problems)
 
 
 class WithoutLogSyncs(Disk):
@@ -217,19 +246,36 @@ def test_without_syncs_of_the_log_power_cuts_lose_writes(
     assert len(outcome.problems) > CONTROL_CUT_COUNT / 4
 
 
-class WithoutSyncBeforeCompaction(Disk):
-    """A disk that syncs the data only when it is committed."""
-
-    def __init__(self, recording: Recording) -> None:
-        super().__init__(recording.root)
-        self._data_path = recording.data_path
+class WithoutLogMetaSyncs(Disk):
+    """A disk on which the log's commits are synced as the data's are, all but the meta page."""
 
     def heeds(self, call: Call) -> bool:
-        """Return False if nothing but the last commit's meta page waits to be synced."""
-        file = self.file(call.path)
-        assert file is not None
-        pages = [number for number in file.dirty_sectors() if number >= META_SECTORS]
-        return call.path != self._data_path or bool(pages)
+        return call.path.parent.name != "raft" or call.name in ("fdatasync", "fsync")
+
+
+def test_with_the_flags_of_the_data_the_log_would_lose_writes(
+    recordings: list[Recording], scratch: Path
+) -> None:
+    recording = recordings[0]
+    cuts = choose(recording, CONTROL_CUT_COUNT, random.Random(SEED))
+    disk = WithoutLogMetaSyncs(recording.root)
+    outcome = cut_power(recording, cuts, SEED, scratch, problem_after_cut, disk)
+    print(f"{len(outcome.problems)} of {len(cuts)} cuts with problems, for example")
+    print("\n".join(outcome.problems[:5]))
+    lost = [problem for problem in outcome.problems if "HistoryError: missing" in problem]
+    assert lost
+    assert not any("is damaged" in problem for problem in outcome.problems)
+
+
+class WithoutSyncsForCompaction(Disk):
+    """A disk that syncs the data only when it is committed."""
+
+    def __init__(self, root: Path, left_out: set[Call]) -> None:
+        super().__init__(root)
+        self._left_out = left_out
+
+    def heeds(self, call: Call) -> bool:
+        return call not in self._left_out
 
 
 def test_without_the_sync_before_compaction_power_cuts_lose_writes(
@@ -238,10 +284,12 @@ def test_without_the_sync_before_compaction_power_cuts_lose_writes(
     recording = recordings[0]
     replay = Replay(recording)
     compactions = [
-        (position, replay.phase) for position in replay.positions() if replay.only_sync_alone_held
+        (position, replay.phase)
+        for position in replay.positions()
+        if replay.stands_on_compaction_sync
     ]
     cuts = sorted(random.Random(SEED).choices(compactions, k=CONTROL_CUT_COUNT))
-    disk = WithoutSyncBeforeCompaction(recording)
+    disk = WithoutSyncsForCompaction(recording.root, replay.compaction_syncs)
     outcome = cut_power(recording, cuts, SEED, scratch, problem_after_cut, disk)
     print(f"{len(outcome.problems)} of {len(cuts)} cuts with problems, for example")
     print("\n".join(outcome.problems[:5]))
