@@ -59,7 +59,7 @@ def verify_environments(*directories: Path) -> None:
     """Let the lmdb package read every page; what is not there at all is another's to judge."""
     for directory in directories:
         if (directory / "data.mdb").exists():
-            problems = verify(str(directory))
+            problems = verify(str(directory))  # type: ignore[no-untyped-call]
             assert not problems, f"{directory} is damaged: {problems[:5]}"
 
 

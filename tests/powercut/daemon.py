@@ -1,10 +1,13 @@
 """The daemon, with bounds so low that what happens rarely happens all the time.
 
 It also notes when a compaction begins, so that cuts can be aimed at it.
-Usage: python -m tests.powercut.daemon NOTES [flags of the daemon]
+If DEATH is not 0, it kills itself when it is about to sync a directory for the DEATH-th time.
+Usage: python -m tests.powercut.daemon NOTES DEATH [flags of the daemon]
 """
 
+import itertools
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,9 +30,22 @@ def note_compactions(path: Path) -> None:
             os.write(notes, b"compacting %d\n" % group.id)
         compact(driver, group)
 
-    Driver._compact = noted  # type: ignore[method-assign]
+    Driver._compact = noted  # type: ignore[method-assign, assignment]
+
+
+def die_at_directory_sync(number: int) -> None:
+    """Let the process be killed instead of its *number*-th sync of a directory; 0: never."""
+    sync, counter = os.fsync, itertools.count(1)
+
+    def counted(descriptor: int) -> None:
+        if next(counter) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(descriptor)
+
+    os.fsync = counted  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
     note_compactions(Path(sys.argv[1]))
-    sys.exit(cli.main(sys.argv[2:]))
+    die_at_directory_sync(int(sys.argv[2]))
+    sys.exit(cli.main(sys.argv[3:]))

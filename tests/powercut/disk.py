@@ -221,7 +221,7 @@ class Disk:
     def settle_killed(self, found: dict[Path, bytes]) -> None:
         """A process was killed: a write that never ended took place if *found* has its bytes."""
         for call, (file, written) in self._writes.items():
-            if found[call.path][call.offset : call.offset + len(call.data)] == call.data:
+            if found.get(call.path, b"")[call.offset : call.offset + len(call.data)] == call.data:
                 self._end_write(call)
             else:
                 file.forget(written)

@@ -6,7 +6,9 @@ Usage: python -m tests.powercut.load DIRECTORY SEED CLIENTS RUNS WRITES
 
 import asyncio
 import os
+import random
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ import grpc
 from regatta.pb.regatta_pb2 import DeleteRangeRequest
 from regatta.pb.regatta_pb2 import RangeRequest
 from tests.cluster.harness import KV
+from tests.cluster.harness import START_TIMEOUT_S
 from tests.cluster.harness import Certificate
 from tests.cluster.harness import Daemon
 from tests.cluster.requests import CALL_TIMEOUT_S
@@ -28,6 +31,7 @@ from tests.powercut.clients import tables_of
 # All clients pause now and then, so that the last turn of each kind is seen alone, too.
 WRITES_BETWEEN_PAUSES = 15
 PAUSE_S = 0.04
+FIRST_START_DEATHS = 2
 
 
 class RecordedDaemon(Daemon):
@@ -37,11 +41,20 @@ class RecordedDaemon(Daemon):
         super().__init__(directory / "node", Certificate.make(directory))
         self.stderr_path = directory / "stderr.log"
         self.notes_path = directory / "node" / "notes"
+        self.death = 0  # the directory sync before which the next start is killed, 0 for none
 
     def command(self) -> list[str]:
         """Return the command line of the daemon."""
         flags = super().command()[3:]
-        return [sys.executable, "-m", "tests.powercut.daemon", str(self.notes_path), *flags]
+        wrapper = [sys.executable, "-m", "tests.powercut.daemon"]
+        return [*wrapper, str(self.notes_path), str(self.death), *flags]
+
+    def start_and_die(self) -> None:
+        """Start, and return once the process has been killed by itself."""
+        self.launch()
+        assert self._process is not None
+        assert self._process.wait(START_TIMEOUT_S) == -signal.SIGKILL, self.stderr
+        self._process = None
 
 
 class Load:
@@ -62,20 +75,33 @@ class Load:
         """Let *words* be seen in the trace before anything that comes after."""
         os.write(self._notes, " ".join(map(str, words)).encode() + b"\n")
 
+    def die_in_first_start(self, number: int, death: int) -> None:
+        """Start the daemon, which is killed before its *death*-th sync of a directory."""
+        self.note("starting")
+        self._daemon.death = death
+        self._daemon.start_and_die()
+        self._daemon.death = 0
+        self._keep_copies(f"death-{number}")
+
     def run(self, number: int) -> None:
         """Start the daemon, write, and kill it."""
         self._killed, self._written = False, 0
-        self.note("starting", number)
+        self.note("starting")
         self._daemon.start()
         self.note("serving")
         if number:
             self._settle()
         asyncio.run(self._write_and_kill())
-        self.note("killed", number)
-        copies = self._directory / f"after-{number}"
-        for path in self._daemon.environments():
-            shutil.copytree(path, copies / path.name)
-        self.note("copied", number)
+        self._keep_copies(f"run-{number}")
+
+    def _keep_copies(self, name: str) -> None:
+        """Keep what the killed process left, to hold the trace against."""
+        for folder in ("raft", "state-machine-1-1"):
+            path = self._daemon.directory / folder / "data.mdb"
+            if path.exists():
+                (self._directory / name / folder).mkdir(parents=True)
+                shutil.copy(path, self._directory / name / folder)
+        self.note("killed", name)
 
     def _settle(self) -> None:
         found = read_all(self._daemon, tables_of(self._clients))
@@ -149,6 +175,8 @@ def main(directory: str, seed: str, client_count: str, run_count: str, write_cou
     """Run the load; the arguments are those of the command line."""
     (Path(directory) / "node").mkdir()
     load = Load(Path(directory), seed, int(client_count), int(write_count))
+    for number in range(FIRST_START_DEATHS):
+        load.die_in_first_start(number, random.Random(f"{seed}/{number}").randint(2, 4))
     for number in range(int(run_count)):
         load.run(number)
 

@@ -156,16 +156,16 @@ class Replay:
                 self._compacting = False
                 self._log_commits_left = LOG_COMMITS_OF_COMPACTION
 
-    def _take_note(self, word: str, *numbers: str) -> None:
+    def _take_note(self, word: str, *arguments: str) -> None:
         if word == "begun":
-            self.clients[int(numbers[0])].begin()
+            self.clients[int(arguments[0])].begin()
         elif word == "answered":
-            client, revision = map(int, numbers)
+            client, revision = map(int, arguments)
             if isinstance(self.clients[client].history.in_flight, EmptyTable):
                 self._data_syncs_left = DATA_SYNCS_OF_DISCARD
             self.clients[client].acknowledge(revision)
         elif word == "settled":
-            client, took_effect = map(int, numbers)
+            client, took_effect = map(int, arguments)
             self.clients[client].settle(bool(took_effect))
         elif word == "compacting":
             self._compacting = True
@@ -174,15 +174,16 @@ class Replay:
         elif word == "starting":
             self._starting, self._compacting = True, False
             self._log_commits_left = self._data_syncs_left = 0
-        elif word == "copied":
-            self._compare(self.recording.directory / f"after-{numbers[0]}")
+        elif word == "killed":
+            self._compare(self.recording.directory / arguments[0])
 
     def _compare(self, copies: Path) -> None:
         """See that the trace explains every byte of the environments: nothing was overlooked."""
         paths = (self.recording.log_path, self.recording.data_path)
-        found = {path: (copies / path.parent.name / path.name).read_bytes() for path in paths}
+        copy_of = {path: copies / path.parent.name / path.name for path in paths}
+        found = {path: kept.read_bytes() for path, kept in copy_of.items() if kept.exists()}
         self.disk.settle_killed(found)
-        for path, contents in found.items():
+        for path in paths:
             file = self.disk.file(path)
-            assert file is not None, path
-            assert file.newest() == contents, f"{path}: the trace is not all that was written"
+            traced = file.newest() if file is not None else None
+            assert traced == found.get(path), f"{path}: the trace is not all that was written"
