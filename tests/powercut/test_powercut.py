@@ -270,7 +270,7 @@ def test_with_the_flags_of_the_data_the_log_would_lose_writes(
         for position in replay.positions()
         if recording.steps[position].call.data.startswith(b"answered")
     ]
-    cuts = sorted(random.Random(SEED).choices(answered, k=CONTROL_CUT_COUNT))
+    cuts = sorted(random.Random(SEED).choices(answered, k=2 * CONTROL_CUT_COUNT))
     disk = WithoutLogMetaSyncs(recording.root)
     outcome = cut_power(recording, cuts, SEED, scratch, problem_after_cut, disk)
     print(f"{len(outcome.problems)} of {len(cuts)} cuts with problems, for example")
@@ -306,4 +306,4 @@ def test_without_the_sync_before_compaction_power_cuts_lose_writes(
     outcome = cut_power(recording, cuts, SEED, scratch, problem_after_cut, disk)
     print(f"{len(outcome.problems)} of {len(cuts)} cuts with problems, for example")
     print("\n".join(outcome.problems[:5]))
-    assert len(outcome.problems) > CONTROL_CUT_COUNT / 10
+    assert [problem for problem in outcome.problems if "misses entries" in problem]
