@@ -13,7 +13,7 @@ PROTOS := $(wildcard proto/regatta/pb/*.proto)
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test lint types check coverage sanitize annotate bench model
+.PHONY: build run run-client test lint types check powercut coverage sanitize annotate bench model
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
@@ -43,6 +43,10 @@ check: lint types test
 # Reads and writes beside the server that one would write first; needs h2load and two cores.
 bench: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m bench.load.compare $(ARGS)
+
+# The long form of a part of `make test`: the power is cut at very many moments; needs strace.
+powercut: .venv/.built .venv/.requirements-dev
+	REGATTA_CUTS=$(or $(CUTS),1500) .venv/bin/python -m pytest -s tests/powercut $(ARGS)
 
 # --- What the targets above stand on -------------------------------------------------------------
 
