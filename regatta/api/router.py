@@ -156,6 +156,8 @@ class Exchange:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.connection.router.exchanges.discard(self)
         self.call.listener = None
+        # A cancelled task keeps its frames, and with them us and snapshots: no cycle must be left.
+        del self.task
         if task.cancelled() and not self.call.cancelled:
             self.refuse(Code.UNAVAILABLE, self.stopped_text())
 
