@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +39,19 @@ def open_stores(log_dir: Path, data_dir: Path) -> Stores:
     Raises StartError when a directory can't be used, another daemon has it, it is damaged or of a
     newer format, or the two don't belong to the same node.
     """
-    locks = [lock(prepare(directory)) for directory in (log_dir, data_dir)]
-    log = Environment(log_dir)
-    data = Environment(data_dir, sync_meta=False)
-    for environment in (log, data):
-        check_format(environment)
-    join(log, data)
+    with ExitStack() as undo:
+        locks = []
+        for directory in (log_dir, data_dir):
+            locks.append(lock(prepare(directory)))
+            undo.callback(os.close, locks[-1])
+        log = Environment(log_dir)
+        undo.callback(log.close)
+        data = Environment(data_dir, sync_meta=False)
+        undo.callback(data.close)
+        for environment in (log, data):
+            check_format(environment)
+        join(log, data)
+        undo.pop_all()
     return Stores(log, data, locks)
 
 

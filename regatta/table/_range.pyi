@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from regatta.http2 import CallSink
 from regatta.store import View
@@ -7,4 +7,4 @@ from regatta.store import View
 class RangeSink(CallSink):
     """Answers Range of one key from the newest snapshot, one snapshot for each batch of calls."""
 
-    def __init__(self, view: View, replica: int, term: int, leader: int) -> None: ...
+    def __new__(cls, view: View, replica: int, term: int, leader: int) -> Self: ...

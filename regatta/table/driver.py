@@ -97,6 +97,7 @@ class Driver:
         """Let *loop* hear of finished turns."""
         self._loop = loop
         loop.add_reader(self._wake, self._on_wake)
+        self._flush_soon()  # what opening the groups has promised
 
     async def close(self) -> None:
         """Finish what was proposed, unless storage is failing, and end the threads."""
@@ -134,6 +135,7 @@ class Driver:
     def new_group(self, group_id: int) -> Group:
         """Return a group that has just been created."""
         self._promise(group_id)
+        self._flush_soon()
         return Group(group_id, Solo(self._node, 0), 0, 0)
 
     def _promise(self, group_id: int) -> None:
@@ -157,6 +159,11 @@ class Driver:
         while self.machine.committed < self.machine.queued:
             if self.machine.failure:
                 raise StartError(self.machine.failure, "Check the disk and start again.")
+            if self.machine.stalled:
+                raise StartError(
+                    f"can't bring the data up to the log: {self.machine.stalled}",
+                    "Make room on the disk and start again.",
+                )
             pause.wait(0.001)
         self.machine.take_results()
 

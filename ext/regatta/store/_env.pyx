@@ -1,6 +1,9 @@
 import os
+import resource
+import signal
 from pathlib import Path
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EINVAL
 from libc.errno cimport EIO
@@ -20,11 +23,6 @@ from regatta.store._lmdb_h cimport *
 from regatta.errors import StartError
 
 cdef extern from *:
-    """
-    /* LMDB's own flag for an environment that may no longer be written. */
-    #define REGATTA_FATAL_ERROR 0x80000000U
-    """
-    unsigned int REGATTA_FATAL_ERROR
     uint64_t __sync_fetch_and_add(uint64_t *counter, uint64_t value) nogil
     bint __sync_bool_compare_and_swap(int *cell, int old, int new) nogil
 
@@ -64,6 +62,7 @@ def sync_counts():
     return stats.count, stats.total_ns
 
 
+@cython.final
 cdef class Environment:
     """An LMDB environment with two databases, ``data`` and ``meta``.
 
@@ -83,8 +82,9 @@ cdef class Environment:
         made = not os.path.exists(os.path.join(self.path, "data.mdb"))
         self._open(flags)
         try:
-            self._open_databases()
+            # First: a look at a page that is missing would be a SIGBUS.
             self._check_length()
+            self._open_databases()
         except BaseException:
             self.close()
             raise
@@ -161,7 +161,8 @@ cdef class Environment:
         """Refuse a file that was cut short: LMDB would run into the missing pages much later.
 
         Pages at the end that were allocated and freed again in one transaction were never
-        written, so the ones on the free list may be missing.
+        written, so the ones on the free list may be missing. The free list itself may be among
+        the missing ones: a child process looks, which may die of it.
         """
         cdef MDB_envinfo info
         cdef MDB_stat stat
@@ -171,10 +172,19 @@ cdef class Environment:
         cdef size_t pages_there = os.path.getsize(os.path.join(self.path, "data.mdb")) // stat.ms_psize
         if pages_there >= pages_used:
             return
-        missing = set(range(pages_there, pages_used)) - self._free_pages(pages_there)
-        if missing:
+        child = os.fork()
+        if child == 0:
+            missing = True
+            try:
+                # It dies in silence.
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                signal.signal(signal.SIGBUS, signal.SIG_DFL)
+                missing = not self._free_pages(pages_there).issuperset(range(pages_there, pages_used))
+            finally:
+                os._exit(missing)
+        if os.waitpid(child, 0)[1] != 0:
             raise StartError(
-                f"{self.path}/data.mdb is {len(missing)} pages shorter than its contents",
+                f"{self.path}/data.mdb is {pages_used - pages_there} pages shorter than its contents",
                 "restore the directory from a copy, or give an empty one",
             )
 
@@ -201,11 +211,10 @@ cdef class Environment:
         return found
 
     cdef bint may_retry(self, int code) noexcept nogil:
-        cdef unsigned int flags = 0
-        mdb_env_get_flags(self.env, &flags)
-        if stats.failure != 0 or flags & REGATTA_FATAL_ERROR:
+        # A short write on a full disk comes back as EIO, and so may a meta page that could not be
+        # written; after that one LMDB answers the next try with MDB_PANIC.
+        if stats.failure != 0:
             return False
-        # A short write on a full disk comes back as EIO.
         return code == ENOSPC or code == EDQUOT or code == EIO or code == MDB_MAP_FULL
 
     def read_meta(self, bytes key not None):
@@ -279,6 +288,8 @@ def make_directory(path):
 
 
 cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil:
+    if env == NULL:             # closed
+        return EINVAL
     return mdb_txn_begin(env, parent, flags, txn)
 
 cdef int txn_commit(MDB_txn *txn) noexcept nogil:

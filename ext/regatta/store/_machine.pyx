@@ -1,4 +1,5 @@
 """The state machine of every group of a node: committed entries in, results out."""
+cimport cython
 from libc.errno cimport EINVAL
 from libc.errno cimport ENOMEM
 from libc.stddef cimport size_t
@@ -97,6 +98,7 @@ cdef struct Slot:               # a group in memory
     bint dirty                  # changed in the present turn
 
 
+@cython.final
 cdef class Machine(TurnWriter):
     """Applies entries turn by turn; a group's applied index moves with the data.
 
@@ -138,11 +140,11 @@ cdef class Machine(TurnWriter):
                      <const uint8_t *><char *>payload, len(payload))
 
     def sync(self):
-        """Queue a sync: once its result is there, all that was applied before survives a power cut."""
+        """Queue a sync: once its result is there, what was applied before survives a power cut."""
         self.enqueue(ITEM_SYNC, 0, 0, 0, 0, NULL, 0)
 
     def take_results(self):
-        """Return a list of (gRPC code, failure branch, CommandResult or error text), oldest first."""
+        """Return (gRPC code, failure branch, CommandResult or error text) each, oldest first."""
         cdef Buffer taken
         cdef ResultHead head
         cdef size_t offset = 0
@@ -233,6 +235,8 @@ cdef class Machine(TurnWriter):
         if self.sync_wanted:
             self.sync_wanted = False
             code = env_sync(self.environment.env)
+            if code != 0:
+                return code     # nobody may hear that a sync was done which was not
         pthread_mutex_lock(&self.results_lock)
         if buffer_append(&self.results, self.turn_results.data, self.turn_results.size) < 0:
             code = ENOMEM
@@ -327,7 +331,10 @@ cdef class Machine(TurnWriter):
         cdef int code = 0
         memset(&query, 0, sizeof(query))
         while code == 0 and next_message(&rest, COMMAND_BATCH_FIELD, &message) > 0:
-            if pair_decode(message, &pair) < 0 or not key_is_good(pair.key, outcome):
+            if pair_decode(message, &pair) < 0:
+                outcome.code, outcome.text = INTERNAL, b"malformed pair in the log"
+                continue
+            if not key_is_good(pair.key, outcome):
                 continue
             if type == COMMAND_PUT_BATCH:
                 code = pair_put(txn, self.environment.data, &group.table, pair.key, pair.value,
@@ -340,14 +347,19 @@ cdef class Machine(TurnWriter):
 
     cdef int _run_sequence(self, MDB_txn *txn, Group *group, Slice rest, uint64_t revision,
                            Outcome *outcome) noexcept nogil:
+        """Run commands of which each succeeds or fails by itself; *outcome* tells of a failure."""
         cdef Slice message
+        cdef Outcome one
         cdef int code = 0
         if self.depth == SEQUENCE_DEPTH_MAX:
             outcome.code, outcome.text = INTERNAL, b"sequences in the log are nested too deeply"
             return 0
         self.depth += 1
         while code == 0 and next_message(&rest, COMMAND_SEQUENCE_FIELD, &message) > 0:
-            code = self._run(txn, group, message, revision, outcome)
+            memset(&one, 0, sizeof(one))
+            code = self._run(txn, group, message, revision, &one)
+            if one.code != 0:
+                outcome[0] = one
         self.depth -= 1
         return code
 

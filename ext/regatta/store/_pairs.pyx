@@ -141,6 +141,7 @@ cdef int pairs_discard(MDB_txn *txn, MDB_dbi dbi, uint64_t table, size_t pairs_m
     cdef MDB_val key, value
     cdef size_t pairs = 0, discarded_bytes = 0
     cdef int code = cursor_open(txn, dbi, &cursor)
+    finished[0] = False
     if code != 0:
         return code
     finished[0] = False

@@ -3,6 +3,8 @@
 ``data``: group id and index (8 bytes each, big-endian) -> checksum, kind, term, payload.
 ``meta``: ``s`` + group id -> what the group has promised and how far it is compacted.
 """
+cimport cython
+from libc.errno cimport EINVAL
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint32_t
 from libc.stdint cimport uint64_t
@@ -11,7 +13,6 @@ from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from regatta.store._env cimport Environment
 from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_delete
 from regatta.store._env cimport cursor_get
@@ -96,6 +97,7 @@ cdef inline void state_key(uint8_t *key, uint64_t group) noexcept nogil:
     number_write(key + 1, group)
 
 
+@cython.final
 cdef class RaftLog(TurnWriter):
     """Appends, state changes and compactions, committed turn by turn with a full sync."""
 
@@ -166,6 +168,8 @@ cdef class RaftLog(TurnWriter):
         code = get(txn, self.environment.meta, &key, &value)
         if code != 0:
             return code
+        if value.mv_size != sizeof(state):
+            return EINVAL       # checked at the start, and written by us since
         memcpy(&state, value.mv_data, sizeof(state))
         if index <= state.compacted_index:
             return 0
@@ -218,6 +222,8 @@ cdef class RaftLog(TurnWriter):
                 found[group] = GroupState(record.term, record.vote, record.commit,
                                           record.compacted_index, record.compacted_term)
                 code = cursor_get(cursor, &key, &value, MDB_NEXT)
+            if code != 0 and code != MDB_NOTFOUND:
+                raise self._damaged(error_text(code).decode())
         finally:
             if cursor != NULL:
                 cursor_close(cursor)

@@ -60,9 +60,10 @@ cdef int transact(MDB_env *env, MDB_txn *txn, MDB_dbi dbi, Table *table, Slice m
     cdef MDB_txn *inner = txn
     cdef Table table_before = table[0]
     cdef size_t result_before = result.size
-    # Only answers that hold pairs can grow too large or meet damage; a nested LMDB transaction
-    # costs two megabytes of memory, so that plain puts and deletes go without.
-    cdef bint may_be_refused = _answers_pairs(message)
+    # Only answers that hold pairs can grow too large or meet damage, and only malformed lists can
+    # end half way; a nested LMDB transaction costs two megabytes of memory, so that plain puts
+    # and deletes go without.
+    cdef bint may_be_refused = _may_be_refused(message)
     cdef int code
     if may_be_refused:
         code = txn_begin(env, txn, 0, &inner)
@@ -84,19 +85,23 @@ cdef int transact_read_only(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice messa
     return _run(txn, dbi, table, message, 0, result, outcome)
 
 
-cdef bint _answers_pairs(Slice message) noexcept nogil:
-    return (_list_answers_pairs(message, TXN_SUCCESS_FIELD)
-            or _list_answers_pairs(message, TXN_FAILURE_FIELD))
+cdef bint _may_be_refused(Slice message) noexcept nogil:
+    return (_list_may_be_refused(message, TXN_SUCCESS_FIELD)
+            or _list_may_be_refused(message, TXN_FAILURE_FIELD))
 
 
-cdef bint _list_answers_pairs(Slice message, uint32_t number) noexcept nogil:
+cdef bint _list_may_be_refused(Slice message, uint32_t number) noexcept nogil:
     cdef Slice part
     cdef Operation operation
-    while next_message(&message, number, &part) > 0:
-        if operation_decode(part, &operation) == 0:
-            if operation.type == OP_RANGE or operation.prev_kv:
-                return True
-    return False
+    cdef int more
+    while True:
+        more = next_message(&message, number, &part)
+        if more == 0:
+            return False
+        if more < 0 or operation_decode(part, &operation) < 0:
+            return True
+        if operation.type == OP_RANGE or operation.prev_kv:
+            return True
 
 
 cdef int _run(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message, uint64_t revision,

@@ -1,6 +1,5 @@
 cimport cython
 from libc.errno cimport ENOMEM
-from libc.stdint cimport int64_t
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc
 from libc.stdlib cimport free
@@ -82,8 +81,10 @@ cdef inline uint64_t name_hash(const uint8_t *name, size_t size) noexcept nogil:
     return value ^ value >> 32
 
 
+# Cannot be part of a cycle; and the collector must not take the environment away before the
+# transaction has ended.
+@cython.no_gc
 @cython.final
-@cython.no_gc_clear      # __dealloc__ needs its references
 cdef class View:
     """The snapshot that one thread reads from; see the .pxd for its methods."""
 
@@ -201,8 +202,8 @@ cdef class View:
         self.loaded = False
 
 
+@cython.no_gc                   # as View
 @cython.final
-@cython.no_gc_clear      # __dealloc__ needs its references
 cdef class Snapshot:
     """A read transaction of its own, for reads that outlast one turn of the event loop.
 
@@ -355,7 +356,6 @@ cdef inline uint64_t fnv1(uint64_t hash, const uint8_t *data, size_t size) noexc
 
 
 @cython.final
-@cython.no_gc_clear      # __dealloc__ needs its references
 cdef class RangeScan:
     """Pages of a range from one snapshot, made piece by piece."""
 

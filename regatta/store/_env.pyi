@@ -1,0 +1,37 @@
+import os
+from typing import final
+
+MAP_BYTES: int  # address space of an environment opened from now on, not disk
+
+@final
+class Environment:
+    """An LMDB environment with two databases, ``data`` and ``meta``.
+
+    *sync_meta* False commits without waiting for the meta page: after a power cut the
+    environment is whole but may be one transaction behind.
+    Raises StartError if the environment can't be opened or is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, sync_meta: bool = True) -> None: ...
+    @property
+    def path(self) -> str: ...
+    def close(self) -> None:
+        """Close the environment. Nothing may write any more, and nobody use a View or Snapshot."""
+    def read_meta(self, key: bytes) -> bytes | None:
+        """Return the bytes stored under *key* in ``meta``, or None."""
+    def write_meta(self, pairs: dict[bytes, bytes]) -> None:
+        """Store every pair of *pairs* in ``meta`` in one transaction, synced."""
+    @property
+    def entry_count(self) -> int:
+        """Return the number of pairs in ``data``."""
+    def page_counts(self) -> tuple[int, int, int]:
+        """Return (bytes a page, pages in the file, readers at most so far)."""
+
+def sync_counts() -> tuple[int, int]:
+    """Return (syncs done, nanoseconds spent in them) of this process's environments."""
+
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Sync a directory itself, so that files made in it survive a power cut; LMDB doesn't."""
+
+def make_directory(path: str | os.PathLike[str]) -> None:
+    """Make *path* with its parents, each synced into its own parent."""

@@ -1,0 +1,122 @@
+"""A full disk is waited for, and a failed sync is the end."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from regatta.store import Machine
+from regatta.store._env import sync_counts
+from tests.store.storage import Applier
+from tests.store.storage import put
+from tests.store.storage import running
+from tests.store.storage import settle
+from tests.store.storage import wait_until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a small file system")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def grow(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+
+
+def test_a_turn_that_meets_a_full_disk_is_kept_until_there_is_room(small_disk: Path) -> None:
+    with running(Machine, small_disk / "data") as machine:
+        applier = Applier(machine)
+        applier.apply(put(b"before"))
+        commands = [put(b"%d" % i, bytes([i]) * 20_000) for i in range(100)]
+        applier.queue(*commands)
+        wait_until(lambda: machine.stalled)
+        assert machine.failure is None
+        assert machine.stalled in ("No space left on device", "Input/output error")
+        assert applier.pairs() == {b"before": b"value"}  # reads go on
+        grow(small_disk)
+        assert applier.apply(put(b"after")) == [(0, False, b"")] * 101
+        assert machine.stalled is None
+        expected = {b"%d" % i: bytes([i]) * 20_000 for i in range(100)}
+        assert applier.pairs() == {b"before": b"value", b"after": b"value", **expected}
+        state = applier.state()
+        assert (state.key_count, state.applied_index) == (102, 102)
+
+
+def test_a_machine_can_be_closed_while_the_disk_is_full(small_disk: Path) -> None:
+    with running(Machine, small_disk / "data") as machine:
+        applier = Applier(machine)
+        applier.queue(*[put(b"%d" % i, bytes(20_000)) for i in range(100)])
+        wait_until(lambda: machine.stalled)
+    grow(small_disk)
+    with running(Machine, small_disk / "data") as machine:
+        assert Applier(machine).pairs() == {}
+
+
+# Prints what was heard before and after the third sync of the storage thread.
+SYNCING = """
+import sys
+from pathlib import Path
+from regatta.store import Machine
+from tests.store.storage import Applier, put, running, settle
+with running(Machine, Path(sys.argv[1])) as machine:
+    applier = Applier(machine)
+    print(applier.apply(put(b"key")))
+    machine.sync() if sys.argv[2] == "sync" else applier.queue(put(b"other"))
+    settle(machine)
+    print(machine.take_results(), machine.failure, machine.turns)
+"""
+
+
+def under_strace(*arguments: str | Path, failing_from: int) -> list[str | Path]:
+    """Return a command line in which the syncs of each thread fail from the *n*-th on."""
+    strace = shutil.which("strace")
+    if (
+        strace is None
+        or subprocess.run([strace, "-o", "/dev/null", "true"], check=False).returncode
+    ):
+        pytest.skip("needs strace, and the right to use it")
+    inject = f"inject=fdatasync:error=EIO:when={failing_from}+"
+    return [
+        strace,
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        inject,
+        *arguments,
+    ]
+
+
+@pytest.mark.parametrize("step", ["sync", "put"])
+def test_after_a_failed_sync_nothing_more_is_told(tmp_path: Path, step: str) -> None:
+    command = under_strace(
+        *(sys.executable, "-c", SYNCING, tmp_path / "data", step), failing_from=3
+    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    before, after = done.stdout.splitlines()
+    assert before == "[(0, False, b'')]"
+    assert after.startswith(f"[] a sync failed in {tmp_path / 'data'}: Input/output error")
+
+
+def test_syncs_are_counted(tmp_path: Path) -> None:
+    with running(Machine, tmp_path / "data") as machine:
+        applier = Applier(machine)
+        before = sync_counts()[0]
+        applier.apply(put(b"key"))
+        assert sync_counts()[0] == before + 1
+        machine.sync()
+        settle(machine)
+        assert sync_counts()[0] == before + 2
