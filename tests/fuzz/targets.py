@@ -119,10 +119,11 @@ def http2(directory: Path) -> Iterator[Run]:
         def run(chance: Random) -> None:
             data = changed_conversation(chance)
             session = Session(sink, answer, nothing)
-            step = pick(chance, (len(data), len(data), 1 + below(chance, 300), 9))
+            step = pick(chance, (1 << 20, 1 << 20, 1 + below(chance, 300), 9))
             bytes_max = pick(chance, (1, 100, 65_536))
             output = []
-            for offset in range(0, len(data), max(step, len(data) // 100)):
+            step = max(step, len(data) // 100)
+            for offset in range(0, len(data), step):
                 session.receive(data[offset : offset + step])
                 if chance.random() < 0.7:
                     output.append(drain(session, bytes_max))
@@ -176,6 +177,13 @@ def is_native(body: bytes) -> bool:
     )
 
 
+def is_plain(body: bytes) -> bool:
+    """Tell whether a message has no field twice and no groups; others may always be declined."""
+    return messages.looks_whole(body) and len(
+        {number for number, _, _ in messages.split(body)}
+    ) == len(messages.split(body))
+
+
 def expected_answer(body: bytes, revision: int) -> RangeResponse | None:
     """Return what a native request is answered; None for a table that is not there."""
     request = RangeRequest.FromString(body)
@@ -206,9 +214,10 @@ def ranges(directory: Path) -> Iterator[Run]:
             frames, _ = parse_frames(drain(session, 65_536))
             session.close()
             answered = [frame.payload for frame in frames if frame.kind == DATA]
-            assert bool(declined) != is_native(body), f"declined: {bool(declined)}"
             if declined:
+                assert not (is_plain(body) and is_native(body)), "declined for no reason"
                 return
+            assert is_native(body), "answered what it must not"
             expected = expected_answer(body, revision=1)
             if expected is None:
                 assert answered == []
@@ -329,13 +338,12 @@ GOOD_STATUSES = {200, 400, 404, 405, 429}
 
 
 def check_codec(chance: Random, body: bytes) -> None:
-    """See that a body is refused with a reason, or read; what was read survives a round trip."""
+    """See that a body is refused or read, and that what was read survives a round trip."""
     request_class = pick(chance, REQUESTS)
     request = request_class()
     try:
         json_codec.decode(request, body)
-    except InvalidArgument as error:
-        assert str(error)
+    except InvalidArgument:
         return
     again = request_class()
     json_codec.decode(again, json_codec.encode(request))
