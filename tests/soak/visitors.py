@@ -29,6 +29,7 @@ from tests.soak.keepers import check
 
 SHARED, QUIET, FIXED, LEFT = b"shared", b"quiet", b"fixed", b"left"
 FIXED_KEYS, FIXED_VALUE_BYTES = 400, 32_768  # more than a deaf client's windows and our buffers
+BALLAST, BALLAST_BYTES = 64, 2 << 20
 BATCH = 32
 INVALID_ARGUMENT = 3
 
@@ -86,7 +87,17 @@ class Visits:
     async def begin(self) -> None:
         """Fill what visitors find there, and open the connection that stays."""
         self.client = await Client.connect(self.daemon.port, self.tls["h2"])
+        await self.make_ballast()
         await self.fill()
+
+    async def make_ballast(self) -> None:
+        """Grow both files to where a node's files are after a while, with room inside them.
+
+        Values of 2 MiB need pages in a row, so that a young file grows a little for long.
+        """
+        for number in range(BALLAST):
+            await self.grpc.put(LEFT, b"%d" % number, bytes(BALLAST_BYTES))
+        await self.grpc.delete(LEFT, b"\0", b"\0")
 
     async def fill(self) -> None:
         """Store the fixed pairs and one of each other table."""
