@@ -13,7 +13,7 @@ PROTOS := $(wildcard proto/regatta/pb/*.proto)
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test lint types check coverage annotate bench
+.PHONY: build run run-client test lint types check coverage annotate bench model
 .PHONY: sanitize sanitize-short fuzz soak
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
@@ -152,6 +152,10 @@ fuzz: build/.sanitized .venv/.requirements-dev
 # Clients of every kind at once, good and bad, on a daemon; fails if it answers wrong or grows.
 soak: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m tests.soak $(or $(SECONDS),120) $(ARGS)
+
+# Many thousand random operations and some hundred restarts, held to a model; takes half an hour.
+model: .venv/.built .venv/.requirements-dev
+	REGATTA_MODEL_EXAMPLES=500 .venv/bin/python -m pytest -s tests/cluster/test_kv_model.py $(ARGS)
 
 # Coloured HTML of the C that Cython makes, in build/cython-html.
 annotate: .venv/.built
