@@ -157,15 +157,11 @@ class Exchange:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.connection.router.exchanges.discard(self)
         self.call.listener = None
-<<<<<<< HEAD
         # A cancelled task keeps its frames, and with them us and snapshots: no cycle must be left.
         del self.task
-        if task.cancelled() and not self.call.cancelled:
-=======
         if task.cancelled() and self.call.cancelled:
             self.abandoned()
         elif task.cancelled():
->>>>>>> 2ba50d09edbbfcbed849d32d191db6b9dc37c36b
             self.refuse(Code.UNAVAILABLE, self.stopped_text())
 
     def abandoned(self) -> None:

@@ -29,7 +29,8 @@ from tests.soak.keepers import check
 
 SHARED, QUIET, FIXED, LEFT = b"shared", b"quiet", b"fixed", b"left"
 FIXED_KEYS, FIXED_VALUE_BYTES = 400, 32_768  # more than a deaf client's windows and our buffers
-BALLAST, BALLAST_BYTES = 64, 2 << 20
+TABLES = (SHARED, QUIET, FIXED, LEFT)
+BALLAST, BALLAST_BYTES = 34, 2 << 20  # in each table: more than a log keeps
 BATCH = 32
 INVALID_ARGUMENT = 3
 
@@ -93,11 +94,13 @@ class Visits:
     async def make_ballast(self) -> None:
         """Grow both files to where a node's files are after a while, with room inside them.
 
-        Values of 2 MiB need pages in a row, so that a young file grows a little for long.
+        Values of 2 MiB need pages in a row, so that a young file grows a little for long; and the
+        logs of quiet tables would take long to be as large as logs become.
         """
-        for number in range(BALLAST):
-            await self.grpc.put(LEFT, b"%d" % number, bytes(BALLAST_BYTES))
-        await self.grpc.delete(LEFT, b"\0", b"\0")
+        for table in TABLES:
+            for number in range(BALLAST):
+                await self.grpc.put(table, b"%d" % number, bytes(BALLAST_BYTES))
+            await self.grpc.delete(table, b"\0", b"\0")
 
     async def fill(self) -> None:
         """Store the fixed pairs and one of each other table."""
@@ -303,7 +306,7 @@ class Visits:
         answer = self.client.request("/v1/maintenance/reset", b'{"operation":"CLUSTER"}', ())
         await self.client.finish(answer)
         check(bytes(answer.body), b"{}", "the answer to a reset")
-        for table in (SHARED, QUIET, FIXED, LEFT):
+        for table in TABLES:
             check(await self.grpc.pairs(table, b"\0", b"\0"), {}, f"{table!r} after a reset")
         for keeper in self.keepers:
             keeper.pairs.clear()
