@@ -34,7 +34,7 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
     tls = tls_context(settings.api.cert_filename, settings.api.key_filename)
     stop = Stop(asyncio.get_running_loop(), log)
-    stores = open_stores(settings.raft.log_dir, settings.raft.data_dir)
+    stores = open_stores(settings.raft.log_dir, settings.raft.data_dir, report_signals=True)
     engine = Engine(stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
