@@ -129,7 +129,15 @@ class Driver:
 
         Blocks until that is done; for the start only. Raises StartError for a damaged log.
         """
-        last = self.log.last_index(group_id)
+        compacted = state.compacted_index if state else 0
+        # Where all entries have been removed, the log ends with the last of those.
+        last = max(self.log.last_index(group_id), compacted)
+        if applied < compacted:
+            raise StartError(
+                f"the log of group {group_id} begins after entry {compacted}, "
+                f"but only {applied} entries are applied",
+                "Bring back the two directories of one moment.",
+            )
         if state is None or last < applied:
             if applied:
                 raise StartError(
@@ -138,7 +146,6 @@ class Driver:
                     "Bring back the two directories of one moment.",
                 )
             self._promise(group_id)
-        compacted = state.compacted_index if state else 0
         self._replay(group_id, applied, last)
         return self._add_group(Group(group_id, Solo(self._node, last), last, compacted))
 
