@@ -1,5 +1,6 @@
 """What the tests of disk faults share: a daemon on a disk of its own, a client that keeps count."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -68,6 +69,13 @@ class DiskDaemon(Daemon):
         (path,) = (path.parent for path in (self.log_disk / "raft").rglob("data.mdb"))
         return path
 
+    def is_running(self) -> bool:
+        """Tell whether the process is there a moment from now."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.5)
+        return self._process.poll() is None
+
     def end(self) -> int:
         """Wait until the process ends by itself; return its exit code, negative for a signal."""
         assert self._process is not None
@@ -80,9 +88,11 @@ class DiskDaemon(Daemon):
         before = len(self.stderr)
         self.launch()
         assert self.end() == 1, self.stderr
-        *_, problem, remedy = self.stderr[before:].splitlines()
-        assert problem.startswith("regatta: "), self.stderr
-        return f"{problem} | {remedy}"
+        # Lines of the log, which a thread writes, may be on either side.
+        lines = self.stderr[before:].splitlines()
+        told = [number for number, line in enumerate(lines) if line.startswith("regatta: ")]
+        assert len(told) == 1, self.stderr
+        return " | ".join(lines[told[0] : told[0] + 2])
 
     def logged(self, text: str) -> str:
         """Return the message of the last line of the log that has *text* in it."""

@@ -192,7 +192,7 @@ cdef class Environment:
     def _check(self, int code):
         if code == 0:
             return
-        if code in (MDB_INVALID, MDB_VERSION_MISMATCH):
+        if code in (MDB_INVALID, MDB_VERSION_MISMATCH, MDB_CORRUPTED, MDB_PAGE_NOTFOUND):
             remedy = "restore the directory from a copy, or give an empty one"
         else:
             remedy = OPEN_REMEDY
