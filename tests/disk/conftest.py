@@ -62,7 +62,7 @@ def strace() -> Callable[..., tuple[str, ...]]:
         calls = ",".join(injection.partition(":")[0] for injection in injections)
         expressions = [f"trace={calls}", *(f"inject={injection}" for injection in injections)]
         options = [word for expression in expressions for word in ("-e", expression)]
-        return (program, "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", *options)
+        return (program, "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", *options)
 
     return prefix
 

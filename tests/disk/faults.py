@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import pytest
 
 from regatta.pb.regatta_pb2 import DeleteRangeRequest
 from regatta.pb.regatta_pb2 import PutRequest
@@ -15,6 +16,11 @@ from regatta.pb.regatta_pb2 import RangeRequest
 from tests.cluster.harness import KV
 from tests.cluster.harness import Certificate
 from tests.cluster.harness import Daemon
+
+# The quick form leaves out what takes long and what is the same in another place.
+long_form = pytest.mark.skipif(
+    not os.environ.get("REGATTA_DISK_FAULTS"), reason="REGATTA_DISK_FAULTS=all for the whole table"
+)
 
 TABLE = b"table"
 CALL_TIMEOUT_S = 20.0
@@ -33,7 +39,12 @@ class Outcome:
 
     def text(self, directory: Path) -> str:
         """Return the line as a paragraph, in which paths begin below *directory*."""
-        parts = (self.fault, f"client: {self.client}", f"log:    {self.log}", f"after:  {self.after}")
+        parts = (
+            self.fault,
+            f"client: {self.client}",
+            f"log:    {self.log}",
+            f"after:  {self.after}",
+        )
         return "\n  ".join(parts).replace(f"{directory}/", "") + "\n"
 
 

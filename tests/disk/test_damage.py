@@ -12,6 +12,7 @@ from tests.disk.faults import OK
 from tests.disk.faults import Client
 from tests.disk.faults import DiskDaemon
 from tests.disk.faults import Outcome
+from tests.disk.faults import long_form
 from tests.store.storage import damage
 
 PAGE = 4096
@@ -87,7 +88,7 @@ def test_a_flipped_byte_in_a_log_entry_is_refused_at_the_start(
     )
 
 
-@pytest.mark.parametrize("which", ["data", "log"])
+@pytest.mark.parametrize("which", ["data", pytest.param("log", marks=long_form)])
 def test_a_file_that_was_cut_short_is_refused(
     daemon: DiskDaemon, report: Report, which: str
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_file_that_was_cut_short_is_refused(
 
 
 def leaves_with(content: bytes, key: bytes) -> list[int]:
-    """Return where the leaf pages begin that have a pair of *key*: the one in use and old copies."""
+    """Return where the leaf pages begin that have a pair of *key*: one in use, and old copies."""
     found = []
     for offset in range(2 * PAGE, len(content), PAGE):
         flags, lower = struct.unpack_from("<HH", content, offset + 10)
@@ -131,8 +132,8 @@ def leaves_with(content: bytes, key: bytes) -> list[int]:
     ("name", "scar"),
     [
         ("zeros", bytes(PAGE)),
-        ("ones", b"\xff" * PAGE),
-        ("another kind of page", None),
+        pytest.param("ones", b"\xff" * PAGE, marks=long_form),
+        pytest.param("another kind of page", None, marks=long_form),
         ("a node beyond the page", b"\xf0\xff" * 4),
     ],
 )
@@ -183,7 +184,7 @@ def test_a_damaged_page_of_a_tree_is_told_at_once_or_at_the_next_start(
     )
 
 
-@pytest.mark.parametrize("which", ["data", "log"])
+@pytest.mark.parametrize("which", ["data", pytest.param("log", marks=long_form)])
 def test_a_lost_directory_is_refused_with_the_remedy(
     daemon: DiskDaemon, report: Report, which: str
 ) -> None:

@@ -18,6 +18,7 @@ from tests.disk.faults import DiskDaemon
 from tests.disk.faults import Outcome
 from tests.disk.faults import fill
 from tests.disk.faults import free_bytes
+from tests.disk.faults import long_form
 
 MIB = 1 << 20
 REFUSED = "RESOURCE_EXHAUSTED: the disk is nearly full: "
@@ -68,7 +69,7 @@ def put_until_taken(client: Client, key: bytes, value: bytes) -> int:
     return count
 
 
-@pytest.mark.parametrize("writer_count", [1, 32])
+@pytest.mark.parametrize("writer_count", [pytest.param(1, marks=long_form), 32])
 def test_a_full_disk_refuses_data_takes_deletes_and_goes_on(
     daemon: DiskDaemon, mount: Mount, report: Report, writer_count: int
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_full_disk_refuses_data_takes_deletes_and_goes_on(
     )
 
 
+@long_form
 def test_the_log_makes_room_in_itself(daemon: DiskDaemon, mount: Mount, report: Report) -> None:
     daemon.log_disk = daemon.directory / "log-disk"
     tmpfs(mount, daemon.log_disk, 24)
