@@ -5,11 +5,10 @@ import threading
 import time
 from pathlib import Path
 
-from regatta.store._env import Environment
-
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.store import Machine
+from regatta.store._env import Environment
 
 META_GROUP, GROUP, TERM = 1000, 10001, 1
 pairs_a_batch = 1000

@@ -114,12 +114,17 @@ class Applier:
         return found
 
 
-def put(key: bytes, value: bytes = b"value", **more: bool) -> Command:
-    return Command(type=Command.PUT, kv=KeyValue(key=key, value=value), **more)
+def put(key: bytes, value: bytes = b"value", *, prev_kvs: bool = False) -> Command:
+    return Command(type=Command.PUT, kv=KeyValue(key=key, value=value), prev_kvs=prev_kvs)
 
 
-def delete(key: bytes, range_end: bytes | None = None, **more: bool) -> Command:
-    return Command(type=Command.DELETE, kv=KeyValue(key=key), range_end=range_end, **more)
+def delete(
+    key: bytes, range_end: bytes | None = None, *, prev_kvs: bool = False, count: bool = False
+) -> Command:
+    pair = KeyValue(key=key)
+    return Command(
+        type=Command.DELETE, kv=pair, range_end=range_end, prev_kvs=prev_kvs, count=count
+    )
 
 
 DUMP = """

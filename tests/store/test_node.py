@@ -232,7 +232,7 @@ def test_an_unwritable_directory_is_one_line(tmp_path: Path, case: str) -> None:
         if case != "parent":
             open_stores(log_dir, home / "data").close()
             log_dir.chmod(0o755 if case == "directory" else 0o777)
-        command = [sys.executable, "-c", UNPRIVILEGED, log_dir, home / "data"]
+        command = [sys.executable, "-c", UNPRIVILEGED, str(log_dir), str(home / "data")]
         done = subprocess.run(
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command],
             stdout=subprocess.PIPE,
@@ -263,6 +263,6 @@ except Internal:
 
 
 def test_a_view_may_outlive_a_closed_environment(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", VIEW_OUTLIVES_ENVIRONMENT, tmp_path]
+    command = [sys.executable, "-c", VIEW_OUTLIVES_ENVIRONMENT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

@@ -208,8 +208,8 @@ except StartError as error:
 
 
 def run_engine(directory: Path) -> str:
-    command = [sys.executable, "-c", RUN_ENGINE, directory]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
+    command = [sys.executable, "-c", RUN_ENGINE, str(directory)]
+    return subprocess.check_output(command, text=True, timeout=60)
 
 
 # Compaction.

@@ -1,16 +1,14 @@
 # cython: language_level=3
 """Shows Python what the C-level codecs make of bytes."""
-from libc.stdint cimport uint8_t
-from libc.stdint cimport uint32_t
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from regatta.wire._buffer cimport Buffer, buffer_free
 from regatta.wire._command cimport Command, Comparison, Operation
 from regatta.wire._command cimport command_decode, comparison_decode, next_message, operation_decode
 from regatta.wire._reader cimport KIND_BYTES, KIND_VARINT, Field, Slice, field_next
 from regatta.wire._varint cimport varint_read, varint_size, varint_write
-from regatta.wire._writer cimport (
-    Buffer, buffer_append, buffer_free, message_begin, message_end, write_bytes, write_varint)
+from regatta.wire._writer cimport message_begin, message_end, write_bytes, write_varint
 
 
 cdef Slice slice_of(bytes data):

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from Cython.Build import cythonize
-from setuptools import Distribution, Extension
-from setuptools.command.build_ext import build_ext
+from Cython.Build import cythonize  # type: ignore[import-untyped,unused-ignore]
+from setuptools import Distribution, Extension  # type: ignore[import-untyped,unused-ignore]
+from setuptools.command.build_ext import build_ext  # type: ignore[import-untyped,unused-ignore]
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,9 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The module; made anew for each run, which takes some seconds."""
     folder = tmp_path_factory.mktemp("codec")
     extension = Extension("codec", [str(Path(__file__).with_name("codec.pyx"))])
-    made = cythonize(extension, include_path=[str(ROOT / "ext")], build_dir=str(folder), quiet=True)
+    made = cythonize(  # type: ignore[no-untyped-call,unused-ignore]
+        extension, include_path=[str(ROOT / "ext")], build_dir=str(folder), quiet=True
+    )
     command = build_ext(Distribution({"ext_modules": made}))
     command.build_lib = str(folder)
     command.build_temp = str(folder / "objects")

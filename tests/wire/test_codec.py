@@ -217,8 +217,8 @@ def test_nested_messages_are_written_as_protobuf_writes_them(
     key_values = [KeyValue(key=b"k" * key, value=b"v" * value) for key, value in pairs]
     body = ResponseOp.Range(kvs=key_values, more=bool(count % 2), count=count)
     expected = CommandResult(responses=[ResponseOp(response_range=body)], revision=count)
-    tree = [(1, [(1, kv.key), (4, kv.value)]) for kv in key_values]
-    tree = [(1, [(1, [*tree, (2, count % 2), (3, count)])]), (2, count)]
+    kvs = [(1, [(1, kv.key), (4, kv.value)]) for kv in key_values]
+    tree = [(1, [(1, [*kvs, (2, count % 2), (3, count)])]), (2, count)]
     assert codec.write(tree) == expected.SerializeToString()
 
 

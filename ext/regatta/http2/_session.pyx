@@ -20,7 +20,7 @@ from regatta.limits import request_bytes_max, rest_body_bytes_max
 
 from regatta.http2._grpc cimport (
     BAD_TIMEOUT, CONTENT_PLAIN, CONTENT_UNSUPPORTED, NO_TIMEOUT,
-    content_kind, encode_message, parse_timeout,
+    content_kind, parse_timeout,
 )
 from regatta.http2._headers cimport (
     ANSWER_HEADERS_MAX, add_pairs, add_status, set_header, set_headers,

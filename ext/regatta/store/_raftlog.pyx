@@ -13,7 +13,6 @@ from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from regatta.store._env cimport Environment
 from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_delete
 from regatta.store._env cimport cursor_get

@@ -118,11 +118,11 @@ cdef int scan_step(Scan *scan, Buffer *out, uint32_t number, size_t pairs_max, s
     cdef MDB_val key, value
     cdef Record record
     cdef size_t before = out.size
-    cdef size_t pair_size, looked_at
+    cdef size_t pair_size, _looked_at
     cdef int code
     # Counting without a filter needs no look at the records.
     cdef bint open_records = not query.count_only or has_filter(query)
-    for looked_at in range(pairs_max):
+    for _looked_at in range(pairs_max):
         if out.size - before >= bytes_max:
             return SCAN_PAUSED
         code = move(scan, &key, &value)

@@ -1,6 +1,5 @@
 cimport cython
 from libc.errno cimport ENOMEM
-from libc.stdint cimport int64_t
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc
 from libc.stdlib cimport free

@@ -47,10 +47,10 @@ cdef bint use_hardware = crc32c_by_hardware()
 
 cdef void fill_table() noexcept:
     cdef uint32_t byte, value
-    cdef int bit
+    cdef int _bit
     for byte in range(256):
         value = byte
-        for bit in range(8):
+        for _bit in range(8):
             value = (value >> 1) ^ (<uint32_t>POLYNOMIAL if value & 1 else 0)
         table[byte] = value
 
