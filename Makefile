@@ -13,7 +13,7 @@ PROTOS := $(wildcard proto/regatta/pb/*.proto)
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test faults lint types check coverage sanitize annotate bench
+.PHONY: build run run-client test faults lint types check coverage sanitize annotate bench model
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
@@ -122,6 +122,10 @@ coverage: .venv/.built .venv/.requirements-dev
 	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/coverage COVERAGE_CORE=ctrace \
 	  .venv/bin/python -m coverage run -m pytest $(ARGS)
 	.venv/bin/python -m coverage report
+
+# Many thousand random operations and some hundred restarts, held to a model; takes half an hour.
+model: .venv/.built .venv/.requirements-dev
+	REGATTA_MODEL_EXAMPLES=500 .venv/bin/python -m pytest -s tests/cluster/test_kv_model.py $(ARGS)
 
 # A build of its own, watched for faults of memory and arithmetic in C. Tests that start other
 # programs do not fit: those would be watched too.

@@ -3,19 +3,24 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from regatta import __version__
 from regatta.config import FLAGS
 from regatta.config import Settings
 from regatta.config import load
+from regatta.config_file import find_file
+from regatta.config_file import read_file
+from regatta.environment import read_environment
 from regatta.errors import StartError
+from regatta.flags import Source
 
 # Exit codes.
 FINE, FAILED, WRONG_USAGE = 0, 1, 2
 
 USAGE = """\
-Regatta is a read-optimised key-value store: gRPC and REST on one TLS port.
+Regatta is a read-optimised key-value store: gRPC and REST on one port.
 
 Usage:
   regatta [flags]   start a node; it runs until SIGINT or SIGTERM
@@ -26,6 +31,10 @@ To try it: regatta --dev-mode --api.reflection-api
 
 Flags are written --flag=value or --flag value; a bool flag alone means true. Lists repeat the flag
 or separate with commas. Durations are written like 300ms, 10s or 1m30s.
+
+A flag counts more than the environment (REGATTA_RAFT_ADDRESS or RAFT_ADDRESS for --raft.address),
+and that more than the file: --config, or else the first config.yaml, .yml, .json, .toml,
+.properties, .ini or .env in /etc/regatta, /config, $HOME/.regatta and the current directory.
 
 """
 
@@ -51,10 +60,35 @@ def run(arguments: Sequence[str]) -> int:
         return say(version())
     if words:
         raise StartError(f'unexpected argument: "{words[0]}"', remedy_for(words[0]), usage=True)
-    return start(load(given))
+    settings, path = gather(given, os.environ)
+    return start(settings, path)
 
 
-def start(settings: Settings) -> int:
+def gather(given: Source, environment: Mapping[str, str]) -> tuple[Settings, Path | None]:
+    """Return the settings that command line, environment and file make, in this order of weight.
+
+    The path is that of the file, None if there is none. StartError tells what is wrong in any.
+    """
+    variables, warnings = read_environment(FLAGS, environment)
+    path = named_file(given, variables) or find_file(environment)
+    if path is None:
+        return load(given, variables, warnings=warnings), None
+    file, more_warnings = read_file(FLAGS, path)
+    return load(given, variables, file, warnings=[*warnings, *more_warnings]), path
+
+
+def named_file(*sources: Source) -> Path | None:
+    """Return the configuration file that the first of *sources* to name one names."""
+    given = next((source["config"] for source in sources if "config" in source), None)
+    if given is None:
+        return None
+    if not given.texts[-1]:
+        remedy = "Name a file, or leave it out to have one searched for."
+        raise StartError(f"{given.place} must not be empty", remedy, usage=True)
+    return Path(given.texts[-1])
+
+
+def start(settings: Settings, config_path: Path | None) -> int:
     """Run a node until it is told to stop, and return its exit code."""
     # Imported here, so that help, version and mistakes don't wait for them.
     import uvloop
@@ -64,10 +98,13 @@ def start(settings: Settings) -> int:
     from regatta.server import serve
 
     log = logs.configure(settings.log_level, dev_mode=settings.dev_mode)
+    if config_path is not None:
+        log.info("settings read from %s", config_path)
     for warning in settings.warnings:
         log.warning(warning)
     try:
-        certificate.prepare(settings.api, log, dev_mode=settings.dev_mode)
+        if settings.api.address.encrypted:
+            certificate.prepare(settings.api, log, dev_mode=settings.dev_mode)
         return uvloop.run(serve(settings, log))
     except (StartError, KeyboardInterrupt):
         raise

@@ -1,20 +1,25 @@
 """The settings of a node: the table of flags, the frozen tree made of their values, the checks.
 
 A flag `--api.cert-filename` becomes `settings.api.cert_filename`; durations are in seconds and end
-in `_s`. FLAGS is the one place that knows names, types, defaults and meanings: parsing, `--help`
-and docs/configuration.md all come from it.
+in `_s`. FLAGS is the one place that knows names, types, defaults and meanings: parsing, `--help`,
+docs/configuration.md, the keys of configuration files and the names of environment variables all
+come from it.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regatta.endpoint import ENDPOINT
+from regatta.endpoint import Endpoint
 from regatta.errors import StartError
 from regatta.flags import ADDRESS
 from regatta.flags import BOOL
 from regatta.flags import DURATION
+from regatta.flags import HTTP_URL
 from regatta.flags import MEMBERS
 from regatta.flags import PATH
 from regatta.flags import STRING
@@ -23,28 +28,45 @@ from regatta.flags import UINT
 from regatta.flags import Address
 from regatta.flags import Flag
 from regatta.flags import Flags
-from regatta.flags import Texts
+from regatta.flags import Source
+from regatta.flags import Values
 from regatta.flags import parse_address
+from regatta.flags import quoted
 
 default_cert_filename = "hack/server.crt"
 default_key_filename = "hack/server.key"
 single_node_address = Address("127.0.0.1", 5012)
 KAFKA_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+socket_path_bytes_max = 107  # what the system takes
 log_levels = ("DEBUG", "INFO", "WARN", "ERROR")
 
 FLAGS = Flags(
     [
+        Flag("config", PATH, "", "configuration file, in place of the search for one"),
         Flag("dev-mode", BOOL, "false", "for development: readable logs, a certificate is made"),
         Flag("log-level", STRING, "DEBUG", "least level that is logged: DEBUG, INFO, WARN, ERROR"),
         Flag(
             "api.address",
-            ADDRESS,
+            ENDPOINT,
             "localhost:8443",
-            "where gRPC and REST listen, always with TLS; an empty host is all interfaces",
+            "where gRPC and REST listen: host:port or https://host:port with TLS, http://host:port "
+            "without, unix:///path, or unixs:///path with TLS; an empty host is all interfaces",
         ),
-        Flag("api.cert-filename", PATH, default_cert_filename, "server certificate (PEM)"),
+        Flag(
+            "api.cert-filename",
+            PATH,
+            default_cert_filename,
+            "server certificate (PEM); not looked at without TLS",
+        ),
         Flag("api.key-filename", PATH, default_key_filename, "its private key (PEM)"),
         Flag("api.reflection-api", BOOL, "false", "serve gRPC reflection; not for production"),
+        Flag(
+            "rest.address",
+            HTTP_URL,
+            "http://127.0.0.1:8079",
+            "where metrics and health are served, over plain HTTP; empty is nowhere",
+        ),
+        Flag("rest.read-timeout", DURATION, "5s", "time limit for reading a request there"),
         Flag("kafka.brokers", STRINGS, "localhost:9092", "addresses of the brokers"),
         Flag("kafka.timeout", DURATION, "10s", "time limit for dialling a broker"),
         Flag("kafka.group-id", STRING, "regatta-local", "consumer group"),
@@ -97,6 +119,7 @@ FLAGS = Flags(
     titles={
         "": "General",
         "api": "API: gRPC and REST",
+        "rest": "Metrics and health",
         "kafka": "Kafka (can't be used yet)",
         "raft": "Raft and storage",
     },
@@ -107,10 +130,19 @@ FLAGS = Flags(
 class ApiSettings:
     """The port that clients use."""
 
-    address: Address
-    cert_filename: Path
+    address: Endpoint
+    cert_filename: Path  # this and the key only count where the address is encrypted
     key_filename: Path
     reflection_api: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestSettings:
+    """The port that operators use."""
+
+    address: Address | None  # None for no such port
+    address_given: bool  # False where it is the default, which others may have taken
+    read_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,56 +180,85 @@ class Settings:
     dev_mode: bool
     log_level: str  # one of log_levels
     api: ApiSettings
+    rest: RestSettings
     kafka: KafkaSettings
     raft: RaftSettings
-    warnings: tuple[str, ...]  # what was accepted and has no effect
+    warnings: tuple[
+        str, ...
+    ]  # what has no effect: settings accepted for others' sake, unknown keys
 
 
-def load(*sources: Texts) -> Settings:
+def load(*sources: Source, warnings: Sequence[str] = ()) -> Settings:
     """Return the settings that *sources* give, the first of them counting most.
 
-    Raises StartError, marked as wrong usage, for the first thing that is wrong.
+    *warnings* are those of reading the sources; the settings hold them with their own.
+    Raises StartError, marked as wrong usage, for the first thing that is wrong; it names the place.
     """
     values = FLAGS.settle(*sources)
     settings = Settings(
         dev_mode=values["dev-mode"],
-        log_level=log_level(values["log-level"]),
+        log_level=log_level(values),
         api=api_settings(values),
+        rest=rest_settings(values, given=any("rest.address" in source for source in sources)),
         kafka=kafka_settings(values),
         raft=raft_settings(values),
-        warnings=warnings(values),
+        warnings=(*warnings, *without_effect(values)),
     )
-    refuse_what_is_missing(settings)
+    refuse_what_is_missing(settings, values)
     return settings
 
 
-def log_level(text: str) -> str:
+def log_level(values: Values) -> str:
     """Return the level in capitals; StartError if there is none of that name."""
+    text = values["log-level"]
     if text.upper() not in log_levels:
-        raise wrong(f'--log-level: unknown level "{text}"', f"Use one of {', '.join(log_levels)}.")
-    return text.upper()
+        problem = f"{values.place('log-level')}: unknown level {quoted(text)}"
+        raise wrong(problem, f"Use one of {', '.join(log_levels)}.")
+    return str(text.upper())
 
 
-def api_settings(values: Mapping[str, Any]) -> ApiSettings:
-    """Return the checked api.* flags."""
+def api_settings(values: Values) -> ApiSettings:
+    """Return the checked api.* flags; the certificate may only be empty where there is no TLS."""
+    address: Endpoint = needed(values, "api.address")
+    if isinstance(address.where, Path) and len(os.fsencode(address.where)) > socket_path_bytes_max:
+        place = values.place("api.address")
+        problem = f"{place}: the path of a Unix socket has at most {socket_path_bytes_max} bytes"
+        raise wrong(problem, "Choose a shorter one, such as unix:///run/regatta.sock.")
+    if address.encrypted:
+        needed(values, "api.cert-filename")
+        needed(values, "api.key-filename")
     return ApiSettings(
-        address=needed(values, "api.address"),
-        cert_filename=Path(needed(values, "api.cert-filename")),
-        key_filename=Path(needed(values, "api.key-filename")),
+        address=address,
+        cert_filename=Path(values["api.cert-filename"]),
+        key_filename=Path(values["api.key-filename"]),
         reflection_api=values["api.reflection-api"],
     )
 
 
-def kafka_settings(values: Mapping[str, Any]) -> KafkaSettings:
+def rest_settings(values: Values, *, given: bool) -> RestSettings:
+    """Return the checked rest.* flags; *given* tells whether the address is not the default."""
+    if values["rest.read-timeout"] <= 0:
+        place = values.place("rest.read-timeout")
+        raise wrong(f"{place} must be longer than nothing", "Write it like 5s.")
+    return RestSettings(
+        address=values["rest.address"],
+        address_given=given,
+        read_timeout_s=values["rest.read-timeout"],
+    )
+
+
+def kafka_settings(values: Values) -> KafkaSettings:
     """Return the checked kafka.* flags; with kafka.tls its three files must be there."""
     if values["kafka.timeout"] <= 0:
-        raise wrong("--kafka.timeout must be longer than nothing", "Write it like 10s.")
+        place = values.place("kafka.timeout")
+        raise wrong(f"{place} must be longer than nothing", "Write it like 10s.")
     for topic in values["kafka.topics"]:
         if not KAFKA_TOPIC.fullmatch(topic):
             remedy = "A topic has 1 to 249 letters, digits, dots, underscores and hyphens."
-            raise wrong(f'--kafka.topics: "{topic}" is not a topic', remedy)
+            place = values.place("kafka.topics")
+            raise wrong(f"{place}: {quoted(topic)} is not a topic", remedy)
     return KafkaSettings(
-        brokers=tuple(broker_address(text) for text in values["kafka.brokers"]),
+        brokers=tuple(broker_address(values, text) for text in values["kafka.brokers"]),
         timeout_s=values["kafka.timeout"],
         group_id=needed(values, "kafka.group-id"),
         topics=values["kafka.topics"],
@@ -208,39 +269,42 @@ def kafka_settings(values: Mapping[str, Any]) -> KafkaSettings:
     )
 
 
-def broker_address(text: str) -> Address:
+def broker_address(values: Values, text: str) -> Address:
     """Return a broker's host and port; StartError if it is not one."""
     try:
         return parse_address(text)
     except ValueError:
-        raise wrong(
-            f'--kafka.brokers: "{text}" is not host:port', f"Write it like {ADDRESS.example}."
-        ) from None
+        problem = f"{values.place('kafka.brokers')}: {quoted(text)} is not host:port"
+        raise wrong(problem, f"Write it like {ADDRESS.example}.") from None
 
 
-def kafka_file(values: Mapping[str, Any], name: str) -> Path | None:
+def kafka_file(values: Values, name: str) -> Path | None:
     """Return the path of a file that kafka.tls needs, None where none is given."""
     text = values[name]
     if values["kafka.tls"] and not text:
-        raise wrong(f"--kafka.tls is on, and --{name} is not given", "Name the PEM file.")
+        problem = f"{values.place('kafka.tls')} is on, and --{name} is not given"
+        raise wrong(problem, "Name the PEM file.")
     if values["kafka.tls"] and not Path(text).is_file():
-        raise wrong(f"--{name}: there is no file {text}", "Name a PEM file that exists.")
+        problem = f"{values.place(name)}: there is no file {text}"
+        raise wrong(problem, "Name a PEM file that exists.")
     return Path(text) if text else None
 
 
-def raft_settings(values: Mapping[str, Any]) -> RaftSettings:
+def raft_settings(values: Values) -> RaftSettings:
     """Return the checked raft.* flags; a single node need not say its address."""
     cluster_id, node_id = values["raft.cluster-id"], values["raft.node-id"]
     if node_id == 0:
-        raise wrong("--raft.node-id must not be 0", "Number the nodes from 1.")
+        place = values.place("raft.node-id")
+        raise wrong(f"{place} must not be 0", "Number the nodes from 1.")
     address = values["raft.address"]
     if address is None and values["raft.initial-members"]:
-        remedy = "Pass --raft.address=<this node's address in --raft.initial-members>."
-        raise wrong("raft address must be set with --raft.initial-members", remedy)
+        place = values.place("raft.initial-members")
+        remedy = f"Pass --raft.address=<this node's address in {place}>."
+        raise wrong(f"raft address must be set with {place}", remedy)
     address = address or single_node_address
     if not address.host or not address.port:
         raise wrong(
-            f"--raft.address: {address} is not an address that other nodes can reach",
+            f"{values.place('raft.address')}: {address} is not an address that others can reach",
             "Give a host and a port other than 0.",
         )
     node_host_dir = needed(values, "raft.node-host-dir")
@@ -248,7 +312,7 @@ def raft_settings(values: Mapping[str, Any]) -> RaftSettings:
     return RaftSettings(
         address=address,
         listen_address=values["raft.listen-address"] or address,
-        initial_members=members(values["raft.initial-members"], node_id, address),
+        initial_members=members(values, node_id, address),
         cluster_id=cluster_id,
         node_id=node_id,
         log_dir=Path(values["raft.wal-dir"] or node_host_dir),
@@ -257,53 +321,53 @@ def raft_settings(values: Mapping[str, Any]) -> RaftSettings:
     )
 
 
-def members(
-    pairs: tuple[tuple[int, Address], ...], node_id: int, address: Address
-) -> dict[int, Address]:
+def members(values: Values, node_id: int, address: Address) -> dict[int, Address]:
     """Return the address of every node by its id; no pairs mean this node alone."""
+    pairs = values["raft.initial-members"]
+    place = values.place("raft.initial-members")
     found = dict(pairs) or {node_id: address}
     if pairs and len(found) < len(pairs):
-        raise wrong("--raft.initial-members names one id twice", "Give every node its own id.")
+        raise wrong(f"{place} names one id twice", "Give every node its own id.")
     if found.get(node_id) != address:
         raise wrong(
-            f"--raft.initial-members lacks this node, {node_id}={address}",
+            f"{place} lacks this node, {node_id}={address}",
             "Name every node of the cluster, with the same list on all of them.",
         )
     return found
 
 
-def warnings(values: Mapping[str, Any]) -> tuple[str, ...]:
+def without_effect(values: Values) -> tuple[str, ...]:
     """Return one line for each flag that was given and has no effect."""
     if not values["raft.state-machine-wal-dir"]:
         return ()
     return (
-        "--raft.state-machine-wal-dir has no effect: the Raft log is the data's log "
-        "(--raft.wal-dir places it)",
+        f"{values.place('raft.state-machine-wal-dir')} has no effect: the Raft log is the data's "
+        "log (--raft.wal-dir places it)",
     )
 
 
-def refuse_what_is_missing(settings: Settings) -> None:
+def refuse_what_is_missing(settings: Settings, values: Values) -> None:
     """Raise StartError where the settings ask for what this version can't do yet."""
     if settings.kafka.topics:
         raise wrong(
             "consuming from Kafka can't be done yet",
-            "Start without --kafka.topics, and write through the API.",
+            f"Start without {values.place('kafka.topics')}, and write through the API.",
         )
     if len(settings.raft.initial_members) > 1:
         raise wrong(
             "a node can't form a cluster yet",
-            "Start a single node, without --raft.initial-members.",
+            f"Start a single node, without {values.place('raft.initial-members')}.",
         )
 
 
-def needed(values: Mapping[str, Any], name: str) -> Any:
+def needed(values: Values, name: str) -> Any:
     """Return the flag's value; StartError if it is empty."""
     if not values[name]:
         default = FLAGS.by_name[name].default
-        raise wrong(f"--{name} must not be empty", f"Leave it out to have {default}.")
+        raise wrong(f"{values.place(name)} must not be empty", f"Leave it out to have {default}.")
     return values[name]
 
 
 def wrong(problem: str, remedy: str) -> StartError:
-    """Return the error of a command line that can't be used."""
+    """Return the error of settings that can't be used."""
     return StartError(problem, remedy, usage=True)

@@ -14,6 +14,7 @@ from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.store import RangeScan
 from regatta.store import Snapshot
 from regatta.store import TableState
+from regatta.store import TurnWriter
 from regatta.store import View
 from regatta.store.node import Stores
 from regatta.table._range import RangeSink
@@ -21,7 +22,16 @@ from regatta.table.driver import Applied
 from regatta.table.driver import Driver
 from regatta.table.driver import Group
 
-__all__ = ["META_GROUP", "Applied", "Engine", "Group", "RangeScan", "Snapshot", "TableState"]
+__all__ = [
+    "META_GROUP",
+    "Applied",
+    "Engine",
+    "Group",
+    "RangeScan",
+    "RangeSink",
+    "Snapshot",
+    "TableState",
+]
 
 log = logging.getLogger("regatta.engine")
 
@@ -76,6 +86,28 @@ class Engine:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._driver.close()
         await asyncio.to_thread(self._threads.shutdown)
+
+    # What operators see; for any thread.
+
+    @property
+    def writers(self) -> dict[str, TurnWriter]:
+        """Return the storage threads by the name of their environment, log and data."""
+        return self._driver.writers
+
+    @property
+    def failure(self) -> str:
+        """Why storage has failed for good; empty while it has not."""
+        return self._driver.failure
+
+    @property
+    def stall(self) -> str:
+        """Why writes are waiting for the disk; empty if they are not."""
+        return self._driver.stall
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """How many writes wait for their answer, and their size in bytes."""
+        return self._driver.pending
 
     # Reading.
 

@@ -1,10 +1,13 @@
 """Flags in the manner of Go's pflag: what one is, how a line of them is read, how help shows them.
 
-A source of settings (the command line; later a file or the environment) gives texts by flag name;
-`settle` picks the first source that has a flag and turns its texts into a value.
+A source of settings (the command line, the environment, a file) gives texts by flag name, each with
+the place where it stands; `settle` picks the first source that has a flag and turns its texts into
+a value.
 """
 
 import difflib
+import json
+import os
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,12 +18,21 @@ from typing import Any, NamedTuple
 from regatta.durations import parse_duration
 from regatta.errors import StartError
 
-Texts = Mapping[str, Sequence[str]]  # by flag name, in the order given
+
+class Given(NamedTuple):
+    """What a source says about one flag: the texts in their order, and their place for errors."""
+
+    texts: Sequence[str]
+    place: str  # such as --raft.node-id, or raft.node-id in config.yaml
+
+
+Source = Mapping[str, Given]  # by flag name
 
 TRUE = ("1", "t", "T", "TRUE", "true", "True")
 FALSE = ("0", "f", "F", "FALSE", "false", "False")
 WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,19}|0[xX][0-9a-fA-F]{1,16}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})")
+quoted_length_max = 200  # of a wrong text in an error
 help_width = 100  # columns
 help_indent = 38  # where the explanations begin
 
@@ -49,6 +61,8 @@ class Kind:
     empty: Any = None
     # Whether the texts of a repeated flag add up, rather than the last one winning.
     repeatable: bool = False
+    # Whether the texts are key=value, so that a file may write them as a map.
+    is_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,31 @@ class Flag:
     kind: Kind
     default: str
     help: str
+
+
+class Values(dict[str, Any]):
+    """The value of every flag by its name, and the place that each is from."""
+
+    def __init__(self, flags: Iterable[Flag], sources: Sequence[Source]) -> None:
+        """Take each flag from the first of *sources* that has it, else from its default."""
+        super().__init__()
+        self._places: dict[str, str] = {}
+        for flag in flags:
+            of_default = Given([flag.default], f"--{flag.name}")
+            given = next((s[flag.name] for s in sources if flag.name in s), of_default)
+            self[flag.name] = settle_flag(flag, given)
+            self._places[flag.name] = given.place
+
+    def place(self, name: str) -> str:
+        """Return how an error calls the place that the flag's value is from."""
+        return self._places[name]
+
+
+def parse_path(text: str) -> str:
+    """Return a path that the system can be asked for."""
+    if b"\0" in os.fsencode(text):
+        raise ValueError(text)
+    return text
 
 
 def parse_bool(text: str) -> bool:
@@ -89,6 +128,13 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def parse_http_url(text: str) -> Address:
+    """Return host and port of an http:// URL without a path."""
+    if not text.startswith("http://"):
+        raise ValueError(text)
+    return parse_address(text.removeprefix("http://").removesuffix("/"))
+
+
 def parse_strings(text: str) -> tuple[str, ...]:
     """Return the parts between commas, none of them empty."""
     parts = tuple(text.split(","))
@@ -104,12 +150,20 @@ def parse_members(text: str) -> tuple[tuple[int, Address], ...]:
 
 
 STRING = Kind("string", "a text", str)
-PATH = Kind("path", "a path", str)
+PATH = Kind("path", "a path", parse_path, "/var/lib/regatta")
 BOOL = Kind("bool", "true or false", parse_bool, "true or false")
 UINT = Kind("uint", "a whole number below 2^64", parse_uint, "1")
 DURATION = Kind("duration", "a duration", parse_duration, "300ms, 10s or 1m30s")
 ADDRESS = Kind(
     "host:port", "host:port", parse_address, "localhost:8443", has_empty=True, empty=None
+)
+HTTP_URL = Kind(
+    "URL",
+    "an http:// URL",
+    parse_http_url,
+    "http://127.0.0.1:8079",
+    has_empty=True,
+    empty=None,
 )
 STRINGS = Kind(
     "strings", "a list", parse_strings, "one,two", has_empty=True, empty=(), repeatable=True
@@ -122,6 +176,7 @@ MEMBERS = Kind(
     has_empty=True,
     empty=(),
     repeatable=True,
+    is_map=True,
 )
 
 
@@ -133,8 +188,10 @@ class Flags:
         # What help writes above a group, by the part of the names before the dot.
         self.titles = titles
 
-    def read(self, arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-        """Return the texts given for each flag, and the arguments that belong to none.
+    def read(self, arguments: Sequence[str]) -> tuple[Source, list[str]]:
+        """Return the command line as a source, and the arguments that belong to no flag.
+
+        The source has "help" when help is asked for.
 
         Raises StartError for an unknown flag or a missing text.
         """
@@ -154,20 +211,20 @@ class Flags:
                 if not equals:
                     text = "true" if flag.kind is BOOL else next_text(waiting, flag)
                 texts.setdefault(name, []).append(text)
-        return texts, rest
+        return {name: Given(texts[name], f"--{name}") for name in texts}, rest
 
     def find(self, argument: str, name: str) -> Flag:
         """Return the flag called *name*; StartError that suggests the nearest one if none is."""
         if argument.startswith("--") and name in self.by_name:
             return self.by_name[name]
         shown = argument.partition("=")[0]
-        near = difflib.get_close_matches(name.lstrip("-").lower(), self.by_name, n=1, cutoff=0.6)
-        hint = f"Did you mean --{near[0]}?" if near else "See `regatta --help` for all flags."
+        near = nearest(name.lstrip("-").lower(), self.by_name)
+        hint = f"Did you mean --{near}?" if near else "See `regatta --help` for all flags."
         raise StartError(f"unknown flag: {shown}", hint, usage=True)
 
-    def settle(self, *sources: Texts) -> dict[str, Any]:
+    def settle(self, *sources: Source) -> Values:
         """Return a value for every flag: from the first source that has it, else its default."""
-        return {flag.name: settle_flag(flag, sources) for flag in self.by_name.values()}
+        return Values(self.by_name.values(), sources)
 
     def help(self) -> str:
         """Return the flags as text, in groups by the part of the name before the first dot."""
@@ -195,18 +252,34 @@ def next_text(waiting: Iterator[str], flag: Flag) -> str:
     return text
 
 
-def settle_flag(flag: Flag, sources: Sequence[Texts]) -> Any:
-    """Return one flag's value; StartError names the flag and the text that could not be read."""
-    texts = next((source[flag.name] for source in sources if flag.name in source), [flag.default])
+def settle_flag(flag: Flag, given: Given) -> Any:
+    """Return one flag's value; StartError names the place and the text that could not be read."""
     kind = flag.kind
-    text = ",".join(filter(None, texts)) if kind.repeatable else texts[-1]
+    text = ",".join(filter(None, given.texts)) if kind.repeatable else given.texts[-1]
     if not text and kind.has_empty:
         return kind.empty
     try:
         return kind.parse(text)
     except ValueError:
-        problem = f'--{flag.name}: "{text}" is not {kind.noun}'
+        problem = f"{given.place}: {quoted(text)} is not {kind.noun}"
         raise StartError(problem, f"Write it like {kind.example}.", usage=True) from None
+
+
+def split_list(text: str) -> list[str]:
+    """Return the parts of a list that stands in one text outside of the command line."""
+    return text.replace(",", " ").split()
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the one of *known* that *name* may stand for; *cutoff* is 0 for any, 1 for equal."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=cutoff)), None)
+
+
+def quoted(text: str) -> str:
+    """Return *text* in quotes and on one line, cut off where it is long."""
+    if len(text) > quoted_length_max:
+        text = text[:quoted_length_max] + "…"
+    return json.dumps(text, ensure_ascii=False)
 
 
 def help_lines(flag: Flag) -> list[str]:

@@ -15,6 +15,9 @@ json_depth_max = 32  # nested objects and arrays in a REST body
 page_bytes_max = 4 * MIB - KIB
 # A transaction's whole answer; one that needs more is refused and changes nothing.
 txn_answer_bytes_max = 16 * MIB
+# What all ranges and comparisons of a transaction may look at; beyond, it is refused likewise.
+txn_pairs_max = 1_000_000
+txn_read_bytes_max = 256 * MIB  # of stored records that have to be read, not only counted
 
 read_timeout_s = 5.0  # for calls that come without a deadline of their own
 write_timeout_s = 60.0
@@ -35,3 +38,5 @@ disk_reserve_share = 0.05  # of the file system
 
 log_entries_kept = 5_000
 log_compaction_entries = 10_000  # entries between compactions
+
+metrics_tables_max = 1_000  # tables whose numbers /metrics shows, those made first

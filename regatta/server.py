@@ -6,9 +6,14 @@ import logging
 import os
 import resource
 import signal
+import ssl
+from pathlib import Path
 
 from regatta import banner
 from regatta import limits
+from regatta.admin import Admin
+from regatta.admin import Node
+from regatta.admin import View
 from regatta.api.deadlines import Wheel
 from regatta.api.health import Health
 from regatta.api.kv import KV
@@ -17,8 +22,12 @@ from regatta.api.rest import Rest
 from regatta.api.router import Router
 from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
+from regatta.config import ApiSettings
+from regatta.config import RestSettings
 from regatta.config import Settings
+from regatta.endpoint import Endpoint
 from regatta.engine import Engine
+from regatta.errors import StartError
 from regatta.flags import Address
 from regatta.net import Listener
 from regatta.net import listen
@@ -32,33 +41,73 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     """Run a node and return its exit code. Raises StartError when it can't start."""
     raise_descriptor_limit()
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
-    tls = tls_context(settings.api.cert_filename, settings.api.key_filename)
+    tls = api_tls(settings.api)
     stop = Stop(asyncio.get_running_loop(), log)
-    stores = open_stores(settings.raft.log_dir, settings.raft.data_dir, report_signals=True)
-    engine = Engine(stores, settings.raft.node_id, stop.fail)
+    view = View()
+    admin = await open_admin(settings.rest, view, log)
+    try:
+        await run(settings, log, tls, stop, view)
+    finally:
+        await admin.close()
+    log.info("stopped")
+    return stop.exit_code
+
+
+async def run(
+    settings: Settings, log: logging.Logger, tls: ssl.SSLContext | None, stop: "Stop", view: View
+) -> None:
+    """Open the storage, serve until *stop*, and close it all."""
+    # In a thread, so that operators are answered meanwhile.
+    stores = await asyncio.to_thread(
+        open_stores, settings.raft.log_dir, settings.raft.data_dir, report_signals=True
+    )
+    view.phase = "the log is being replayed"
+    engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
         router, health = build_router(engine, settings)
+        endpoint = settings.api.address
+        sink = engine.range_sink()
         listener = await listen(
-            settings.api.address.host,
-            settings.api.address.port,
+            *place(endpoint),
             tls,
-            engine.range_sink(),
+            sink,
             lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
         )
-        port = listener.addresses[0][1]
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
-        banner.announce(settings, Address(settings.api.address.host, port), log)
+        view.serving(Node(engine, router, sink, listener))
+        banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
+        view.phase = "the node is stopping"
         await take_down(listener, router, health, stop)
     finally:
+        view.node = None
         await engine.close()
         stores.close()
-    log.info("stopped")
-    return stop.exit_code
+
+
+def api_tls(api: ApiSettings) -> ssl.SSLContext | None:
+    """Return the TLS settings of the clients' port, None if it speaks plain text."""
+    if not api.address.encrypted:
+        return None
+    return tls_context(api.cert_filename, api.key_filename)
+
+
+def place(endpoint: Endpoint) -> tuple[str | Path, int]:
+    """Return the host and port to listen on; for a Unix socket its path, and 0."""
+    where = endpoint.where
+    return (where, 0) if isinstance(where, Path) else (where.host, where.port)
+
+
+def with_port_of(endpoint: Endpoint, listener: Listener) -> Endpoint:
+    """Return *endpoint* with the port that was found where it asked for any."""
+    if isinstance(endpoint.where, Path):
+        return endpoint
+    found = Address(endpoint.where.host, listener.addresses[0][1])
+    return Endpoint(found, endpoint.encrypted)
 
 
 def build_router(engine: Engine, settings: Settings) -> tuple[Router, Health]:
@@ -78,6 +127,22 @@ async def take_down(listener: Listener, router: Router, health: Health, stop: "S
     router.end_endless_calls()
     await listener.stop(grace_s)
     await router.close()
+
+
+async def open_admin(settings: RestSettings, view: View, log: logging.Logger) -> Admin:
+    """Open the operators' port. Its default is given up where others have it already."""
+    admin = Admin(view.problem, view.scrape, settings.read_timeout_s)
+    if settings.address is None:
+        return admin
+    try:
+        port = await admin.listen(*settings.address)
+    except StartError as error:
+        if settings.address_given:
+            raise
+        log.warning("no metrics: %s; --rest.address moves them", error)
+        return admin
+    log.info("serving metrics and health on http://%s", settings.address._replace(port=port))
+    return admin
 
 
 def raise_descriptor_limit() -> None:

@@ -12,7 +12,8 @@ from regatta import __version__
 from regatta.banner import banner
 from regatta.config import FLAGS
 from regatta.config import load
-from regatta.flags import Address
+from regatta.endpoint import parse_endpoint
+from regatta.flags import Given
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,16 +95,27 @@ def test_a_node_without_a_certificate_tells_how_to_get_one(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("listening", "url"),
+    ("listening", "curl", "grpcurl"),
     [
-        (Address("127.0.0.1", 9000), "https://127.0.0.1:9000/"),
-        (Address("", 9000), "https://localhost:9000/"),
-        (Address("0.0.0.0", 9000), "https://localhost:9000/"),
-        (Address("::1", 9000), "https://[::1]:9000/"),
+        ("127.0.0.1:9000", "-k https://127.0.0.1:9000", "-insecure 127.0.0.1:9000"),
+        (":9000", "-k https://localhost:9000", "-insecure localhost:9000"),
+        ("0.0.0.0:9000", "-k https://localhost:9000", "-insecure localhost:9000"),
+        ("[::1]:9000", "-k https://[::1]:9000", "-insecure [::1]:9000"),
+        ("http://[::]:9000", "http://localhost:9000", "-plaintext localhost:9000"),
+        ("unix:/a b", "--unix-socket '/a b' http://localhost", "-plaintext -unix '/a b'"),
+        ("unixs:///a", "-k --unix-socket /a https://localhost", "-insecure -unix /a"),
     ],
 )
-def test_the_banner_names_an_address_that_can_be_reached(listening: Address, url: str) -> None:
-    assert f"curl -k {url}v1/kv/put" in banner(load({}), listening)
+def test_the_banner_shows_commands_that_reach_the_node(
+    listening: str, curl: str, grpcurl: str
+) -> None:
+    reflection = {"api.reflection-api": Given(["true"], "here")}
+    endpoint = parse_endpoint(listening)
+    lines = banner(load(reflection), endpoint).splitlines()
+    assert any(line.strip().startswith(f"curl {curl}/v1/kv/put -d ") for line in lines)
+    assert f"    grpcurl {grpcurl} list" in lines
+    assert any("certificate" in line for line in lines) is endpoint.encrypted
+    assert "grpcurl" not in banner(load(), endpoint)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +123,11 @@ def test_the_banner_names_an_address_that_can_be_reached(listening: Address, url
     [("/tmp/a", "/b", True), ("/a", "/tmp/b", True), ("/a", "/tmpfiles", False)],
 )
 def test_the_banner_warns_of_data_under_tmp(data: str, log: str, warned: bool) -> None:
-    texts = {"raft.state-machine-dir": [data], "raft.node-host-dir": [log]}
-    lines = banner(load(texts), Address("localhost", 8443))
+    texts = {
+        "raft.state-machine-dir": Given([data], "here"),
+        "raft.node-host-dir": Given([log], "here"),
+    }
+    lines = banner(load(texts), parse_endpoint("localhost:8443"))
     assert ("may not survive a reboot" in lines) is warned
 
 

@@ -9,6 +9,7 @@ from regatta.config import FLAGS
 from regatta.config import Settings
 from regatta.config import load
 from regatta.durations import parse_duration
+from regatta.endpoint import Endpoint
 from regatta.errors import StartError
 from regatta.flags import Address
 
@@ -32,12 +33,15 @@ def refusal(*arguments: str) -> StartError:
 
 def test_defaults_are_those_of_the_contract() -> None:
     assert {flag.name: (flag.kind.name, flag.default) for flag in FLAGS.by_name.values()} == {
+        "config": ("path", ""),
         "dev-mode": ("bool", "false"),
         "log-level": ("string", "DEBUG"),
-        "api.address": ("host:port", "localhost:8443"),
+        "api.address": ("address", "localhost:8443"),
         "api.cert-filename": ("path", "hack/server.crt"),
         "api.key-filename": ("path", "hack/server.key"),
         "api.reflection-api": ("bool", "false"),
+        "rest.address": ("URL", "http://127.0.0.1:8079"),
+        "rest.read-timeout": ("duration", "5s"),
         "kafka.brokers": ("strings", "localhost:9092"),
         "kafka.timeout": ("duration", "10s"),
         "kafka.group-id": ("string", "regatta-local"),
@@ -60,7 +64,7 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 def test_no_flags_make_a_single_node_on_loopback() -> None:
     node = settings()
-    assert node.api.address == Address("localhost", 8443)
+    assert node.api.address == Endpoint(Address("localhost", 8443), encrypted=True)
     assert node.raft.address == node.raft.listen_address == Address("127.0.0.1", 5012)
     assert node.raft.initial_members == {1: Address("127.0.0.1", 5012)}
     assert node.raft.log_dir == Path("/tmp/regatta/raft")
@@ -81,8 +85,8 @@ def test_no_flags_make_a_single_node_on_loopback() -> None:
 )
 def test_a_flag_takes_its_value_after_a_space_or_an_equals_sign(arguments: list[str]) -> None:
     node = settings(*arguments)
-    assert node.api.address == Address("::1", 9000)
-    assert str(node.api.address) == "[::1]:9000"
+    assert node.api.address.where == Address("::1", 9000)
+    assert str(node.api.address) == "https://[::1]:9000"
     assert node.dev_mode
     assert node.log_level == "WARN"
 
@@ -104,11 +108,15 @@ def test_a_list_may_repeat_its_flag_or_use_commas() -> None:
     assert node.kafka.brokers == (Address("a", 1), Address("b", 2), Address("c", 3))
 
 
-def test_the_first_source_that_has_a_flag_wins() -> None:
-    command_line = {"log-level": ["ERROR"]}
-    file = {"log-level": ["INFO"], "raft.node-id": ["7"]}
-    node = load(command_line, file)
-    assert (node.log_level, node.raft.node_id) == ("ERROR", 7)
+def test_the_operators_port_knows_whether_its_address_was_given() -> None:
+    default = settings()
+    assert default.rest.address == Address("127.0.0.1", 8079)
+    assert not default.rest.address_given
+    given = settings("--rest.address=http://127.0.0.1:8079/", "--rest.read-timeout=300ms")
+    assert given.rest.address == default.rest.address
+    assert given.rest.address_given
+    assert given.rest.read_timeout_s == 0.3
+    assert settings("--rest.address=").rest.address is None
 
 
 def test_a_cluster_of_one_is_accepted() -> None:
@@ -124,6 +132,11 @@ def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("argument", "problem"),
     [
+        ("--rest.address=127.0.0.1:8079", '--rest.address: "127.0.0.1:8079" is not an http:// URL'),
+        ("--rest.address=https://a:1", '--rest.address: "https://a:1" is not an http:// URL'),
+        ("--rest.address=http://a", '--rest.address: "http://a" is not an http:// URL'),
+        ("--rest.address=http://a:1/x", '--rest.address: "http://a:1/x" is not an http:// URL'),
+        ("--rest.read-timeout=0", "--rest.read-timeout must be longer than nothing"),
         ("--kafka.timeout=10 parsecs", '--kafka.timeout: "10 parsecs" is not a duration'),
         ("--kafka.timeout=0", "--kafka.timeout must be longer than nothing"),
         ("--kafka.timeout=-1s", "--kafka.timeout must be longer than nothing"),
@@ -145,12 +158,14 @@ def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
         ("--raft.node-host-dir=", "--raft.node-host-dir must not be empty"),
         ("--raft.state-machine-dir=", "--raft.state-machine-dir must not be empty"),
         ("--api.address=", "--api.address must not be empty"),
-        ("--api.address=localhost", '--api.address: "localhost" is not host:port'),
-        ("--api.address=localhost:http", '--api.address: "localhost:http" is not host:port'),
+        ("--api.address=localhost", '--api.address: "localhost" is not host:port or a URL'),
         ("--api.address=localhost:65536", '--api.address: "localhost:65536" is not host:port'),
-        ("--api.address=https://a:1", '--api.address: "https://a:1" is not host:port'),
-        ("--api.address=::1:8443", '--api.address: "::1:8443" is not host:port'),
         ("--api.address=[127.0.0.1]:1", '--api.address: "[127.0.0.1]:1" is not host:port'),
+        ("--api.address=ftp://a:1", '--api.address: "ftp://a:1" is not host:port or a URL'),
+        ("--api.address=unix:///" + "a" * 108, "--api.address: the path of a Unix socket has at"),
+        ("--api.cert-filename=", "--api.cert-filename must not be empty"),
+        ("--raft.wal-dir=a\0b", '--raft.wal-dir: "a\\u0000b" is not a path'),
+        ("--log-level=a\nb", '--log-level: unknown level "a\\nb"'),
         ("--dev-mode=yes", '--dev-mode: "yes" is not true or false'),
         ("--log-level=loud", '--log-level: unknown level "loud"'),
     ],
@@ -171,6 +186,17 @@ def test_a_wrong_value_is_named_with_its_flag(argument: str, problem: str) -> No
 )
 def test_wrong_members_are_refused(members: str, problem: str) -> None:
     assert str(refusal("--raft.address=a:1", f"--raft.initial-members={members}")) == problem
+
+
+def test_a_long_value_is_cut_off_in_its_error() -> None:
+    assert len(str(refusal("--raft.node-id=" + "9" * 100_000))) < 300
+
+
+def test_the_certificate_only_counts_where_there_is_tls() -> None:
+    for address in ("http://a:1", "unix:///run/regatta.sock"):
+        settings(f"--api.address={address}", "--api.cert-filename=", "--api.key-filename=")
+    for address in ("a:1", "https://a:1", "unixs:///run/regatta.sock"):
+        refusal(f"--api.address={address}", "--api.key-filename=")
 
 
 def test_kafka_tls_needs_its_three_files(tmp_path: Path) -> None:

@@ -17,24 +17,30 @@ EVERYTHING = {"*"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "limits": set(),
+    "measure": set(),
     "pb": set(),
     "wire": set(),
     "http2": {"wire"},
     "raft": {"wire"},
-    "store": {"wire", "raft._storage"},
+    "store": {"measure", "wire", "raft._storage"},
     "peer": {"raft", "wire"},
-    "table": {"raft", "store", "peer", "wire", "http2"},
-    "engine": {"table", "peer", "pb", "wire", "store"},
+    "table": {"measure", "raft", "store", "peer", "wire", "http2"},
+    "engine": {"measure", "table", "peer", "pb", "wire", "store"},
     "replication": {"engine", "pb", "wire"},
     "kafka": {"engine", "wire"},
-    "api": {"engine", "pb", "wire", "http2"},
+    "api": {"engine", "measure", "pb", "wire", "http2"},
     "net": {"http2", "api"},
+    "admin": {"measure", "engine", "api", "net"},
     "durations": set(),
     "flags": {"durations"},
-    "config": {"durations", "flags"},
+    "endpoint": {"flags"},
+    "config": {"durations", "flags", "endpoint"},
+    "environment": {"flags"},
+    "config_forms": set(),
+    "config_file": {"flags", "environment", "config_forms"},
     "logs": set(),
     "certificate": {"config"},
-    "banner": {"config", "flags"},
+    "banner": {"config", "flags", "endpoint"},
     "server": EVERYTHING,
     "cli": EVERYTHING,
     "__main__": EVERYTHING,
@@ -96,7 +102,7 @@ def imports_of(text: str) -> list[str]:
 def is_allowed(layer: str, target: str) -> bool:
     """Tell whether a module of *layer* may import *target*."""
     allowed = ALLOWED[layer]
-    if target.split(".")[0] in {layer, "errors", "limits"} or allowed == EVERYTHING:
+    if target.split(".")[0] in {layer, "errors", "limits", "__version__"} or allowed == EVERYTHING:
         return True
     return any(target == name or target.startswith(f"{name}.") for name in allowed)
 

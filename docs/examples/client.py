@@ -1,12 +1,15 @@
 """An example client: puts four pairs through gRPC, reads them through gRPC and through REST.
 
-Usage: client.py [HOST:PORT [CERTIFICATE]], by default localhost:8443 and hack/server.crt.
+Usage: client.py [ADDRESS [CERTIFICATE]], by default localhost:8443 and hack/server.crt. ADDRESS is
+host:port, or a URL like that of --api.address: https://host:port, http://host:port, unix:///path
+or unixs:///path. The certificate is only needed for host:port, https and unixs.
 """
 
 import base64
 import http.client
 import json
 import os
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -31,9 +34,14 @@ timeout_s = 5.0
 
 def main(address: str = "localhost:8443", certificate: str = "hack/server.crt") -> int:
     """Put and read the pairs, print them, and return the exit code."""
+    scheme, slashes, place = address.partition("://")
+    if not slashes:
+        scheme, place = "https", address
     try:
-        through_grpc(address, Path(certificate).read_bytes())
-        through_rest(address, certificate)
+        encrypted = scheme in ("https", "unixs")
+        trusted = Path(certificate).read_bytes() if encrypted else None
+        through_grpc(f"unix:{place}" if scheme.startswith("unix") else place, trusted)
+        through_rest(scheme, place, certificate)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             return fail(f"no answer from {address}: start Regatta with `make run`")
@@ -51,10 +59,9 @@ def fail(problem: str) -> int:
     return 1
 
 
-def through_grpc(address: str, certificate: bytes) -> None:
-    """Put every pair, then read every pair."""
-    credentials = grpc.ssl_channel_credentials(certificate)
-    with grpc.secure_channel(address, credentials) as channel:
+def through_grpc(target: str, certificate: bytes | None) -> None:
+    """Put every pair, then read every pair; without a certificate, in plain text."""
+    with open_channel(target, certificate) as channel:
         put = channel.unary_unary(
             "/regatta.v1.KV/Put",
             request_serializer=PutRequest.SerializeToString,
@@ -74,10 +81,18 @@ def through_grpc(address: str, certificate: bytes) -> None:
                 show("gRPC Range", table, pair.key, pair.value, f"revision {pair.mod_revision}")
 
 
-def through_rest(address: str, certificate: str) -> None:
+def open_channel(target: str, certificate: bytes | None) -> grpc.Channel:
+    """Return a gRPC channel; *certificate* is the one to trust."""
+    if certificate is None:
+        return grpc.insecure_channel(target)
+    # A Unix socket has no host name that the certificate could be for.
+    options = [("grpc.default_authority", "localhost")] if target.startswith("unix:") else []
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(certificate), options)
+
+
+def through_rest(scheme: str, place: str, certificate: str) -> None:
     """Read every pair; bytes travel as base64."""
-    context = ssl.create_default_context(cafile=certificate)
-    connection = http.client.HTTPSConnection(address, context=context, timeout=timeout_s)
+    connection = open_connection(scheme, place, certificate)
     for table, key, _ in PAIRS:
         body = {"table": base64.b64encode(table).decode(), "key": base64.b64encode(key).decode()}
         connection.request("POST", "/v1/kv/range", json.dumps(body))
@@ -89,6 +104,22 @@ def through_rest(address: str, certificate: str) -> None:
             found = base64.b64decode(pair["key"]), base64.b64decode(pair["value"])
             show("REST range", table, *found, f"HTTP {response.status}")
     connection.close()
+
+
+def open_connection(scheme: str, place: str, certificate: str) -> http.client.HTTPConnection:
+    """Return an HTTP connection; over a Unix socket the host is localhost."""
+    if scheme == "http":
+        return http.client.HTTPConnection(place, timeout=timeout_s)
+    if scheme == "https":
+        context = ssl.create_default_context(cafile=certificate)
+        return http.client.HTTPSConnection(place, context=context, timeout=timeout_s)
+    connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(place)
+    if scheme == "unixs":
+        context = ssl.create_default_context(cafile=certificate)
+        connection.sock = context.wrap_socket(connection.sock, server_hostname="localhost")
+    return connection
 
 
 def show(call: str, table: bytes, key: bytes, value: bytes, note: str) -> None:

@@ -10,6 +10,7 @@ import base64
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from decimal import InvalidOperation
@@ -66,7 +67,12 @@ def _parsed(body: bytes) -> Any:
     if not text.strip():
         return None
     try:
-        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        value = json.loads(
+            text,
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
     except RecursionError:
         raise _too_deep() from None
     except (ValueError, InvalidOperation) as error:
@@ -78,6 +84,15 @@ def _parsed(body: bytes) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, whose names must differ: readers disagree on which of two counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"{json.dumps(counts.most_common(1)[0][0])} is given twice")
+    return found
 
 
 def _check_depth(value: Any) -> None:
@@ -155,10 +170,16 @@ def _fill(message: Message, value: Any, where: str) -> None:
     if not isinstance(value, dict):
         raise _wrong(where, "not an object")
     names = _names(message.DESCRIPTOR)
+    seen = set()
     for name, item in value.items():
         field = names.get(name)
-        if field is not None and item is not None:
-            _set(message, field, item, f"{where}.{field.name}" if where else field.name)
+        if field is None or item is None:
+            continue
+        place = f"{where}.{field.name}" if where else field.name
+        if field.number in seen:
+            raise _wrong(place, "given twice, in two spellings")
+        seen.add(field.number)
+        _set(message, field, item, place)
 
 
 def _set(message: Message, field: FieldDescriptor, item: Any, where: str) -> None:

@@ -84,6 +84,8 @@ class Rest:
     def __init__(self, methods: Mapping[str, Method], wheel: Wheel) -> None:
         self._routes = {path: (route, methods[route.grpc_path]) for path, route in ROUTES.items()}
         self._wheel = wheel
+        # How many requests were answered, by path, "other" if there is no such route, and status.
+        self.counts: dict[tuple[str, int], int] = {(path, 200): 0 for path in self._routes}
         # One large body at a time: their objects take many times the body's own bytes.
         self._large_body = asyncio.Lock()
 
@@ -98,6 +100,24 @@ class Rest:
         place: Place = unbounded,
     ) -> Response:
         """Answer one HTTP request; never raises but when it is cancelled."""
+        return self.counted(path, await self._handle(method, path, headers, body, peer, place))
+
+    def counted(self, path: str, response: Response) -> Response:
+        """Count the answer to a request and return it."""
+        route = path.partition("?")[0]
+        key = (route if route in self._routes else "other", response[0])
+        self.counts[key] = self.counts.get(key, 0) + 1
+        return response
+
+    async def _handle(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        peer: str,
+        place: Place,
+    ) -> Response:
         found = self._routes.get(path.partition("?")[0])
         if found is None:
             return _text_response(404, "Not Found", method)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextlib import aclosing
@@ -158,8 +159,13 @@ class Exchange:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.connection.router.exchanges.discard(self)
         self.call.listener = None
-        if task.cancelled() and not self.call.cancelled:
+        if task.cancelled() and self.call.cancelled:
+            self.abandoned()
+        elif task.cancelled():
             self.refuse(Code.UNAVAILABLE, self.stopped_text())
+
+    def abandoned(self) -> None:
+        """Note that the client doesn't want the answer any more."""
 
     def stopped_text(self) -> str:
         """Return what a client reads whose call is ended by a stop."""
@@ -172,6 +178,9 @@ class GrpcExchange(Exchange):
     def __init__(self, connection: Connection, call: "Call", method: Method) -> None:
         super().__init__(connection, call)
         self.method = method
+        # The event loop's own clock stands still while it works.
+        self.begun_s = time.monotonic()
+        method.counts.started += 1
         self.endless = method.policy.timeout_s is None
         asked_s = None if call.timeout_ns is None else call.timeout_ns / 1e9
         self.timeout_s = method.policy.timeout_s if asked_s is None else asked_s
@@ -189,11 +198,20 @@ class GrpcExchange(Exchange):
         else:
             async with self.connection.router.wheel.limit(self.timeout_s, self.context.expired):
                 await self._answer_once()
-        self.call.finish()
+        self._end(Code.OK)
 
     def refuse(self, code: Code, text: str) -> None:
         """End the call with *code*."""
+        self._end(code, text)
+
+    def abandoned(self) -> None:
+        """Count the call as cancelled."""
+        self._end(Code.CANCELLED)
+
+    def _end(self, code: Code, text: str = "") -> None:
+        # A call that is cancelled is not answered by this, only counted.
         self.call.finish(code, text)
+        self.method.counts.finish(code, time.monotonic() - self.begun_s)
 
     def stopped_text(self) -> str:
         """Return what a client reads whose call is ended by a stop."""
@@ -246,9 +264,12 @@ class GrpcExchange(Exchange):
         """Return the next message of the request side, or None at its end."""
         while (message := self.call.next_message()) is None and not self.call.ended:
             await self._change()
+        if message is not None:
+            self.method.counts.received += 1
         return message
 
     def _send(self, answer: Message | bytes) -> None:
+        self.method.counts.sent += 1
         self.call.send_message(answer if isinstance(answer, bytes) else answer.SerializeToString())
 
 
@@ -274,7 +295,9 @@ class RestExchange(Exchange):
 
     def refuse(self, code: Code, text: str) -> None:
         """Answer with the REST side's form of an error."""
-        self._respond(*self.connection.router.rest.error(code, text))
+        rest = self.connection.router.rest
+        path = _text(self.call.path)
+        self._respond(*rest.counted(path, rest.error(code, text)))
 
     def _respond(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers]

@@ -23,7 +23,9 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from regatta.api import broken_field
 from regatta.errors import InvalidArgument
+from regatta.measure import CallCounts
 
 
 def small(request: Any) -> int:
@@ -70,14 +72,16 @@ class Method:
     streams_answers: bool
     handler: Callable[..., Any]
     policy: Policy
+    counts: CallCounts  # of the calls that came over gRPC
 
     def decode(self, data: bytes) -> Message:
-        """Return the request in *data*; raise InvalidArgument if it can't be read."""
+        """Return the request in *data*; raise InvalidArgument, naming the field at fault."""
         try:
             return self.request_class.FromString(data)
         except DecodeError:
             name = self.request_class.DESCRIPTOR.full_name
-            raise InvalidArgument(f"cannot decode {name}: not a valid message") from None
+            fault = broken_field.describe(self.request_class, data)
+            raise InvalidArgument(f"cannot decode {name}: {fault}") from None
 
 
 def methods_of(services: Iterable[Service]) -> dict[str, Method]:
@@ -103,6 +107,7 @@ def _method(service: Service, description: MethodDescriptor) -> Method:
         streams_answers=bool(description.server_streaming),
         handler=handler,
         policy=policy,
+        counts=CallCounts(),
     )
 
 

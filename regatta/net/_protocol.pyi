@@ -20,6 +20,9 @@ class Connection(asyncio.BufferedProtocol):
         connect: Callable[[str], Callable[[Call], None]],
         make_http1: Callable[[], RequestHandler],
     ) -> Self: ...
+    @property
+    def stream_count(self) -> int:
+        """The HTTP/2 streams that are open; 0 for HTTP/1.1."""
     def start_drain(self) -> None:
         """Take no more requests; close once those in flight are answered."""
     def settle(self, task: object = None) -> None:

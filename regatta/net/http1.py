@@ -3,10 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion10
+from aiohttp.http import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
@@ -18,6 +21,9 @@ RestAnswer = tuple[int, list[tuple[str, str]], bytes]
 
 # (method, path with query, headers, body) to (status, headers, body)
 Rest = Callable[[str, str, Mapping[str, str], bytes], Awaitable[RestAnswer]]
+
+LAST_ANSWERS = {413: "Request Entity Too Large"}  # as HTTP/2 is told; Python names it otherwise
+MALFORMED = web.RequestKey("malformed", bool)  # the version is none that is spoken here
 
 logger = logging.getLogger("server")
 
@@ -34,6 +40,23 @@ class ClientFaults(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
+class Protocol(RequestHandler):
+    """One connection. What is no HTTP/1.1 is refused without an echo of it, and ends it."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed."""
+        self.logger.debug("a malformed request: %s", message)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        return last_answer(status)
+
+
 class Http1:
     """Makes the protocol objects for HTTP/1.1 connections."""
 
@@ -44,13 +67,12 @@ class Http1:
         self._server = web.Server(
             self._answer,
             request_factory=self._make_request,
-            access_log=None,
-            logger=ClientFaults(logger),
         )
+        self._options: dict[str, Any] = {"access_log": None, "logger": ClientFaults(logger)}
 
     def make_protocol(self) -> RequestHandler:
         """Return the protocol of one new connection."""
-        return self._server()
+        return Protocol(self._server, loop=self._loop, **self._options)
 
     def _make_request(
         self,
@@ -60,8 +82,9 @@ class Http1:
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message,
+        malformed = message.version not in (HttpVersion10, HttpVersion11)
+        request = web.BaseRequest(
+            message._replace(version=HttpVersion11) if malformed else message,
             payload,
             protocol,
             writer,
@@ -69,14 +92,18 @@ class Http1:
             self._loop,
             client_max_size=rest_body_bytes_max,
         )
+        request[MALFORMED] = malformed
+        return request
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request[MALFORMED]:
+            return last_answer(400)
         try:
             if (request.content_length or 0) > rest_body_bytes_max:
-                return too_large()
+                return last_answer(413)
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return too_large()
+            return last_answer(413)
         try:
             status, headers, answer = await self._rest(
                 request.method, request.raw_path, request.headers, body
@@ -89,8 +116,9 @@ class Http1:
         return web.Response(status=status, headers=named, body=answer)
 
 
-def too_large() -> web.Response:
-    """Return the answer to a body over the limit; the rest of it is not read."""
-    response = web.Response(status=413, text="Request Entity Too Large\n")
+def last_answer(status: int) -> web.Response:
+    """Return an answer after which the connection is closed, what else came on it unread."""
+    text = LAST_ANSWERS.get(status, HTTPStatus(status).phrase)
+    response = web.Response(status=status, text=f"{text}\n", headers={"Server": "regatta"})
     response.force_close()
     return response

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from regatta.errors import StartError
@@ -15,6 +16,8 @@ from regatta.http2 import CallSink
 from regatta.net._protocol import Connection
 from regatta.net.http1 import Http1
 from regatta.net.http1 import Rest
+from regatta.net.unix_socket import SocketFile
+from regatta.net.unix_socket import bind_unix
 
 handshake_timeout_s = 10.0
 goodbye_s = 0.5  # for a peer to answer the end of a TLS connection when we stop
@@ -29,6 +32,7 @@ class Listener:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._servers: list[asyncio.Server] = []
+        self._socket_file: SocketFile | None = None
         self._connections: set[Connection] = set()
         self._busy: set[Connection] = set()  # those that may still owe an answer
         self._stopping = False
@@ -39,14 +43,21 @@ class Listener:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Return every (IP address, port) that is listened on."""
+        """Return every (IP address, port) that is listened on; none for a Unix socket."""
         sockets = [listening for server in self._servers for listening in server.sockets]
-        return [listening.getsockname()[:2] for listening in sockets]
+        names = [listening.getsockname() for listening in sockets]
+        return [name[:2] for name in names if isinstance(name, tuple)]
 
     @property
     def connection_count(self) -> int:
         """Return the number of connections that are open, handshakes not counted."""
         return len(self._connections)
+
+    @property
+    def stream_count(self) -> int:
+        """Return the number of HTTP/2 streams that are open, over all connections."""
+        # A copy, since other threads may ask.
+        return sum(connection.stream_count for connection in list(self._connections))
 
     async def stop(self, grace_s: float) -> None:
         """Accept no more, tell all peers, and wait for calls in flight, up to *grace_s*.
@@ -56,6 +67,8 @@ class Listener:
         self._stopping = True
         for server in self._servers:
             server.close()
+        if self._socket_file is not None:
+            self._socket_file.remove()
         for connection in list(self._connections):
             connection.start_drain()
         if not await within(grace_s, self._all_settled):
@@ -67,9 +80,10 @@ class Listener:
             connection.abort()
         await self._all_closed.wait()
 
-    def add(self, server: asyncio.Server) -> None:
-        """Take over one listening server."""
+    def add(self, server: asyncio.Server, socket_file: SocketFile | None = None) -> None:
+        """Take over one listening server, and the file of its socket where it has one."""
         self._servers.append(server)
+        self._socket_file = socket_file
 
     def opened(self, connection: Connection) -> None:
         """Note a new connection; called by itself."""
@@ -105,7 +119,7 @@ async def within(timeout_s: float, event: asyncio.Event) -> bool:
 
 
 async def listen(
-    host: str,
+    host: str | Path,
     port: int,
     tls: ssl.SSLContext | None,
     sink: CallSink | None,
@@ -114,9 +128,10 @@ async def listen(
 ) -> Listener:
     """Open *port* on every address that *host* has; 0 picks a free one, the same on all.
 
-    *sink* gets what comes over HTTP/2 first; what it declines goes to the function that *connect*
-    returns for the connection's peer address. *rest* gets what comes over HTTP/1.1.
-    Raises StartError when the name is unknown or the port can't be had.
+    A path as the host opens a Unix socket there, without a port. *sink* gets what comes over HTTP/2
+    first; what it declines goes to the function that *connect* returns for the connection's peer
+    address, which is empty for a Unix socket. *rest* gets what comes over HTTP/1.1.
+    Raises StartError when the name is unknown or the port or path can't be had.
     """
     loop = asyncio.get_running_loop()
     listener = Listener(loop)
@@ -125,6 +140,16 @@ async def listen(
     def make_connection() -> Connection:
         return Connection(loop, listener, sink, connect, http1.make_protocol)
 
+    if isinstance(host, Path):
+        unix_server = await loop.create_unix_server(
+            make_connection,
+            sock=bind_unix(host),
+            ssl=tls,
+            ssl_handshake_timeout=handshake_timeout_s if tls else None,
+            ssl_shutdown_timeout=flush_timeout_s if tls else None,
+        )
+        listener.add(unix_server, SocketFile(host))
+        return listener
     for listening in await bind(host, port):
         server = await loop.create_server(
             make_connection,

@@ -7,9 +7,19 @@ turn by turn; `View` and `Snapshot` read what the machine has committed.
 from regatta.store._machine import Machine
 from regatta.store._raftlog import GroupState
 from regatta.store._raftlog import RaftLog
+from regatta.store._turns import TurnWriter
 from regatta.store._view import RangeScan
 from regatta.store._view import Snapshot
 from regatta.store._view import TableState
 from regatta.store._view import View
 
-__all__ = ["GroupState", "Machine", "RaftLog", "RangeScan", "Snapshot", "TableState", "View"]
+__all__ = [
+    "GroupState",
+    "Machine",
+    "RaftLog",
+    "RangeScan",
+    "Snapshot",
+    "TableState",
+    "TurnWriter",
+    "View",
+]

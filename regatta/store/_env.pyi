@@ -1,5 +1,7 @@
 import os
-from typing import final
+from typing import NamedTuple, final
+
+from regatta.measure import Histogram
 
 MAP_BYTES: int  # address space of an environment opened from now on, not disk
 
@@ -28,8 +30,25 @@ class Environment:
         """Return how many pages inside the file are free for other use, now or before long."""
     def disk_bytes(self) -> tuple[int, int]:
         """Return (bytes free, bytes in all) of the file system that the file is on."""
+    @property
+    def sync_time(self) -> Histogram:
+        """How long the syncs of its data file took."""
+    def state(self) -> EnvironmentState:
+        """Return what it looks like now. Works without the GIL."""
     def page_counts(self) -> tuple[int, int, int]:
         """Return (bytes a page, pages in the file, readers at most so far)."""
+
+class EnvironmentState(NamedTuple):
+    """What an environment looks like at a moment."""
+
+    page_bytes: int
+    page_count: int
+    free_page_count: int
+    map_bytes: int
+    entry_count: int
+    depth: int
+    reader_count: int
+    reader_slots: int
 
 def sync_counts() -> tuple[int, int]:
     """Return (syncs done, nanoseconds spent in them) of this process's environments."""

@@ -2,6 +2,7 @@ from typing import Self
 
 from typing_extensions import disjoint_base
 
+from regatta.measure import Histogram
 from regatta.store._env import Environment
 
 @disjoint_base
@@ -20,6 +21,15 @@ class TurnWriter:
     def done(self) -> int: ...
     @property
     def turns(self) -> int: ...
+    @property
+    def queued_bytes(self) -> int:
+        """The memory that items took while they waited, of all that were ever put in."""
+    @property
+    def done_bytes(self) -> int:
+        """That of the committed ones."""
+    @property
+    def turn_time(self) -> Histogram:
+        """How long turns took to write, commit and sync."""
     @property
     def committed(self) -> int:
         """How many of the items put in are committed and synced as the environment promises."""

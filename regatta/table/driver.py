@@ -20,6 +20,7 @@ from regatta.raft.solo import Solo
 from regatta.store import GroupState
 from regatta.store import Machine
 from regatta.store import RaftLog
+from regatta.store import TurnWriter
 from regatta.store.node import Stores
 from regatta.store.space import Room
 
@@ -119,6 +120,28 @@ class Driver:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         os.close(self._wake)
+
+    # What operators see; for any thread.
+
+    @property
+    def writers(self) -> dict[str, TurnWriter]:
+        """Return the storage threads by the name of their environment."""
+        return {"log": self.log, "data": self.machine}
+
+    @property
+    def failure(self) -> str:
+        """Why storage has failed for good; empty while it has not."""
+        return self.log.failure or self.machine.failure or ""
+
+    @property
+    def stall(self) -> str:
+        """Why a turn is being tried again; empty if none is."""
+        return self.log.stalled or self.machine.stalled or ""
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """How much is on its way, and the size of its commands in bytes."""
+        return len(self._appending) + len(self._applying), self._pending_bytes
 
     # Groups.
 

@@ -199,6 +199,20 @@ def test_errors_lead_to_the_nested_field(body, problem):
     assert refusal(regatta_pb2.TxnRequest, body) == problem
 
 
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('{"table":"YQ==","table":"YQ=="}', 'illegal JSON: "table" is given twice'),
+        ('{"table":null,"table":"YQ=="}', 'illegal JSON: "table" is given twice'),
+        ('{"new":[{"a":{},"\\u0061":1}]}', 'illegal JSON: "a" is given twice'),
+        ('{"success":[],"failure":[{"request_put":{"prevKv":true,"prev_kv":true}}]}',
+         "failure[0].request_put.prev_kv: given twice, in two spellings"),
+    ],
+)  # fmt: skip
+def test_what_is_given_twice_is_refused(body, problem):
+    assert refusal(regatta_pb2.TxnRequest, body) == problem
+
+
 def test_an_empty_message_in_a_oneof_is_set():
     request = decoded(regatta_pb2.TxnRequest, '{"success":[{"request_range":{}}]}')
     assert request.success[0].WhichOneof("request") == "request_range"

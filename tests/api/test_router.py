@@ -146,7 +146,7 @@ async def test_an_unknown_method_is_unimplemented(path, text):
 async def test_an_undecodable_message_is_an_invalid_argument(kinds, method):
     peer = connected(kinds)
     call = await peer.call(f"/tests.Kinds/{method}", b"\xff\xff").end()
-    text = "cannot decode tests.Data: not a valid message"
+    text = "cannot decode tests.Data: the tag at byte 0: cut short"
     assert call.status == (Code.INVALID_ARGUMENT, text)
     peer.close()
 

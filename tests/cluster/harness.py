@@ -229,6 +229,7 @@ class Daemon(Server):
         super().__init__(directory, certificate)
         self.flags = flags
         self.raft_port = free_port()
+        self.rest_port = free_port()
 
     def command(self) -> list[str]:
         """Return the command line of the daemon."""
@@ -237,6 +238,7 @@ class Daemon(Server):
             f"--api.address=127.0.0.1:{self.port}",
             f"--api.cert-filename={self.certificate.certificate_path}",
             f"--api.key-filename={self.certificate.key_path}",
+            f"--rest.address=http://127.0.0.1:{self.rest_port}",
             f"--raft.address=127.0.0.1:{self.raft_port}",
             f"--raft.node-host-dir={self.directory / 'raft'}",
             f"--raft.state-machine-dir={self.directory / 'state-machine'}",

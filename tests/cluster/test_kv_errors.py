@@ -273,13 +273,6 @@ def test_a_request_of_four_mebibytes_is_read(raw_put: Callable[[bytes], PutRespo
     assert refusal(raw_put, request_of(4 * MIB)) == VALUE_TOO_LONG
 
 
-def test_bytes_that_are_no_message_are_refused(raw_put: Callable[[bytes], PutResponse]) -> None:
-    for request in (b"\xff", b"\x0a\x05t", b"\x0a\xff\xff\xff\xff\x0f", b"\x07"):
-        code, text = refusal(raw_put, request)
-        assert code == "INVALID_ARGUMENT"
-        assert text == "cannot decode regatta.v1.PutRequest: not a valid message"
-
-
 def test_unknown_fields_are_skipped(raw_put: Callable[[bytes], PutResponse], table: Table) -> None:
     request = PutRequest(table=table.name, key=b"key", value=b"value").SerializeToString()
     raw_put(request + b"\xa2\x06\x03new" + b"\xa8\x06\x01")

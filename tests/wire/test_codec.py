@@ -202,6 +202,94 @@ def test_any_bytes_are_a_message_or_not_as_protobuf_says(codec: ModuleType, data
         assert (message is None) == (found is None)
 
 
+# Encodings that no encoder writes and every decoder must read: fields in any order and number,
+# varints with bytes to spare, values wider than their type, known fields of another wire type.
+
+
+def varint(value: int, spare: int = 0) -> bytes:
+    """Return *value* in up to *spare* bytes more than it needs, ten in all."""
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    spare = min(spare, 9 - len(encoded))
+    if not spare:
+        return bytes([*encoded, value])
+    return bytes([*encoded, value | 0x80, *[0x80] * (spare - 1), 0])
+
+
+def number_field(number: int, value: int, spare: int) -> bytes:
+    return varint(number << 3) + varint(value, spare)
+
+
+def bytes_field(number: int, data: bytes, spare: int) -> bytes:
+    return varint(number << 3 | 2) + varint(len(data), spare) + data
+
+
+def fixed_field(number: int, wide: bool) -> bytes:
+    return varint(number << 3 | (1 if wide else 5)) + bytes(range(8 if wide else 4))
+
+
+def odd_messages(
+    *numbers_taken: int, nested: dict[int, st.SearchStrategy[bytes]] | None = None
+) -> st.SearchStrategy[bytes]:
+    """Generate messages out of fields of these numbers; *nested* ones hold such messages."""
+    of_messages = nested or {}
+    taken = st.sampled_from([*numbers_taken, 17, 1000])
+    some = [
+        st.builds(number_field, taken, numbers, st.integers(0, 9)),
+        st.builds(bytes_field, taken, small, st.integers(0, 3)),
+        st.builds(fixed_field, st.sampled_from([*numbers_taken, *of_messages]), st.booleans()),
+        *[
+            st.builds(bytes_field, st.just(number), inside, st.integers(0, 3))
+            for number, inside in of_messages.items()
+        ],
+    ]
+    return st.lists(st.one_of(some), max_size=8).map(b"".join)
+
+
+@settings(max_examples=1000)
+@given(odd_messages(1, 2, 5, 8, 9, 11, nested={3: odd_messages(1, 2, 3, 4)}))
+def test_odd_commands_are_read_as_protobuf_reads_them(codec: ModuleType, data: bytes) -> None:
+    expected = Command.FromString(data)
+    assert codec.command(data) == (
+        expected.type,
+        expected.kv.key,
+        expected.kv.value,
+        expected.range_end,
+        expected.prev_kvs,
+        expected.count,
+        b"",
+    )
+
+
+@settings(max_examples=1000)
+@given(odd_messages(4, nested=dict.fromkeys([1, 2, 3], odd_messages(1, 2, 3, 4, 5))))
+def test_odd_operations_are_read_as_protobuf_reads_them(codec: ModuleType, data: bytes) -> None:
+    expected = RequestOp.FromString(data)
+    kind = expected.WhichOneof("request")
+    body = getattr(expected, kind) if kind else None
+    names = ["key", "range_end", "value", "limit", "keys_only", "count_only", "prev_kv", "count"]
+    defaults = [b"", b"", b"", 0, False, False, False, False]
+    assert codec.operation(data) == (
+        [None, "request_range", "request_put", "request_delete_range"].index(kind),
+        *[getattr(body, name, default) for name, default in zip(names, defaults, strict=True)],
+    )
+
+
+@settings(max_examples=1000)
+@given(odd_messages(1, 2, 3, 4, 64))
+def test_odd_comparisons_are_read_as_protobuf_reads_them(codec: ModuleType, data: bytes) -> None:
+    expected = Compare.FromString(data)
+    assert codec.comparison(data) == (
+        expected.result,
+        expected.key,
+        expected.range_end,
+        expected.HasField("value"),
+        expected.value,
+    )
+
+
 def test_groups_nest_a_hundred_deep_and_no_deeper(codec: ModuleType) -> None:
     assert codec.fields(b"\x0b" * 100 + b"\x0c" * 100) == [(1, 3, None)]
     assert codec.fields(b"\x0b" * 101 + b"\x0c" * 101) is None

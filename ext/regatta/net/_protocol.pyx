@@ -99,6 +99,10 @@ cdef class Connection:
 
     # -- the listener's side ---------------------------------------------------------------------
 
+    @property
+    def stream_count(self):
+        return 0 if self.session is None else self.session.call_count
+
     def start_drain(self):
         if self.session is not None:
             self.session.start_drain()

@@ -6,6 +6,7 @@ and return what lmdb.h says of the functions they are named after.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 
+from regatta.measure._histogram cimport Histogram
 from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_cursor_op
 from regatta.store._lmdb_h cimport MDB_dbi
@@ -26,7 +27,10 @@ cdef class Environment:
     # because LMDB forbids it before.
     cdef size_t readers
     cdef bint closing
+    cdef readonly Histogram sync_time       # of the data file's syncs
+    cdef int descriptor         # of the data file, -1 while none is open
 
+    cdef void close_file(self) noexcept
     cdef int begin_reading(self, MDB_txn **txn) noexcept
     cdef void end_reading(self, MDB_txn *txn) noexcept
 

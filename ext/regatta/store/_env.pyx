@@ -5,6 +5,7 @@ from pathlib import Path
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 from libc.errno cimport EINVAL
 from libc.errno cimport EIO
 from libc.errno cimport ENOENT
@@ -18,14 +19,16 @@ from libc.string cimport memcpy
 from posix.stat cimport fstat
 from posix.stat cimport stat as stat_path
 from posix.stat cimport struct_stat
-from posix.time cimport CLOCK_MONOTONIC
-from posix.time cimport clock_gettime
-from posix.time cimport timespec
 from posix.unistd cimport fdatasync
 
+from regatta.measure._histogram cimport Histogram
+from regatta.measure._histogram cimport now_ns
 from regatta.store._lmdb_h cimport *
 
+from typing import NamedTuple
+
 from regatta.errors import StartError
+from regatta.measure import disk_bounds_s
 
 cdef extern from *:
     uint64_t __sync_fetch_and_add(uint64_t *counter, uint64_t value) nogil
@@ -35,28 +38,28 @@ cdef enum:
     READERS_MAX = 4096
     MAP_BYTES_MIN_SHIFT = 30
     LOCK_FILE_BYTES = 4096 + 64 * READERS_MAX   # a little more than LMDB asks for
+    DESCRIPTORS_MAX = 1024      # environments are opened before anything else takes descriptors
 
 OPEN_REMEDY = "check that the directory is there, writable and not full"
 MAP_BYTES = 1 << 40             # address space, not disk
 
+# Where the syncs of each open environment are counted, by file descriptor.
+cdef PyObject *SYNC_TIMES[DESCRIPTORS_MAX]
 cdef SyncStats stats            # written by the storage threads, with atomic operations
-
-
-cdef int64_t now_ns() noexcept nogil:
-    cdef timespec at
-    clock_gettime(CLOCK_MONOTONIC, &at)
-    return <int64_t>at.tv_sec * 1_000_000_000 + at.tv_nsec
 
 
 cdef public int regatta_fdatasync(int fd) noexcept nogil:
     """What LMDB calls to sync; it remembers a failure, which LMDB's commit doesn't tell apart."""
     cdef int64_t start = now_ns()
     cdef int code = fdatasync(fd)
+    cdef int64_t duration = now_ns() - start
     if code != 0:
         __sync_bool_compare_and_swap(&stats.failure, 0, errno)
         return code
     __sync_fetch_and_add(&stats.count, 1)
-    __sync_fetch_and_add(&stats.total_ns, <uint64_t>(now_ns() - start))
+    __sync_fetch_and_add(&stats.total_ns, <uint64_t>duration)
+    if 0 <= fd < DESCRIPTORS_MAX and SYNC_TIMES[fd] != NULL:
+        (<Histogram>SYNC_TIMES[fd]).add_ns(duration, 1)
     return 0
 
 
@@ -80,6 +83,8 @@ cdef class Environment:
 
     def __cinit__(self):
         self.env = NULL
+        self.descriptor = -1
+        self.sync_time = Histogram(disk_bounds_s)
 
     def __init__(self, path, *, bint sync_meta=True):
         cdef unsigned int flags = MDB_NOTLS | MDB_NORDAHEAD
@@ -93,6 +98,7 @@ cdef class Environment:
         self._open(flags)
         try:
             self._note_file()
+            self._count_syncs()
             # First: a look at a page that is missing would be a SIGBUS.
             self._check_length()
             self._open_databases()
@@ -103,8 +109,7 @@ cdef class Environment:
             sync_directory(self.path)
 
     def __dealloc__(self):
-        if self.env != NULL:
-            mdb_env_close(self.env)
+        self.close_file()
 
     def _reserve_lock_file(self):
         """Give the table of readers its room on the disk.
@@ -135,9 +140,22 @@ cdef class Environment:
     def close(self):
         """Close the environment, now or once the last view of it is gone."""
         self.closing = True
-        if self.env != NULL and self.readers == 0:
+        if self.readers == 0:
+            self.close_file()
+
+    cdef void close_file(self) noexcept:
+        if self.env != NULL:
+            if self.descriptor >= 0:
+                SYNC_TIMES[self.descriptor] = NULL
             mdb_env_close(self.env)
             self.env = NULL
+
+    def _count_syncs(self):
+        cdef int descriptor = -1
+        self._check(mdb_env_get_fd(self.env, &descriptor))
+        if 0 <= descriptor < DESCRIPTORS_MAX:
+            self.descriptor = descriptor
+            SYNC_TIMES[descriptor] = <PyObject *>self.sync_time
 
     cdef int begin_reading(self, MDB_txn **txn) noexcept:
         cdef int code
@@ -336,6 +354,59 @@ cdef class Environment:
         mdb_env_info(self.env, &info)
         mdb_env_stat(self.env, &stat)
         return stat.ms_psize, info.me_last_pgno + 1, info.me_numreaders
+
+    def state(self):
+        """Return an EnvironmentState. Works without the GIL."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_envinfo info
+        cdef MDB_stat stat
+        cdef size_t free_pages = 0
+        cdef size_t readers = self.readers
+        cdef int code
+        self._check(self.begin_reading(&txn))
+        try:
+            with nogil:
+                mdb_env_info(self.env, &info)
+                code = mdb_stat(txn, self.data, &stat)
+                if code == 0:
+                    code = count_free_pages(txn, &free_pages)
+            self._check(code)
+        finally:
+            self.end_reading(txn)
+        return EnvironmentState(stat.ms_psize, info.me_last_pgno + 1, free_pages, info.me_mapsize,
+                                stat.ms_entries, stat.ms_depth, readers,
+                                info.me_numreaders)
+
+
+cdef int count_free_pages(MDB_txn *txn, size_t *total) noexcept nogil:
+    cdef MDB_cursor *cursor = NULL
+    cdef MDB_val key, value
+    cdef size_t count
+    # Database 0 is LMDB's free list: transaction id -> count, then page numbers.
+    cdef int code = mdb_cursor_open(txn, 0, &cursor)
+    if code != 0:
+        return code
+    code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    while code == 0:
+        if value.mv_size >= sizeof(count):
+            memcpy(&count, value.mv_data, sizeof(count))
+            total[0] += count
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+    mdb_cursor_close(cursor)
+    return 0 if code == MDB_NOTFOUND else code
+
+
+class EnvironmentState(NamedTuple):
+    """What an environment looks like at a moment."""
+
+    page_bytes: int
+    page_count: int         # in the file
+    free_page_count: int    # of those: free now, or once no reader needs what is on them
+    map_bytes: int          # what the file may grow to
+    entry_count: int        # pairs in ``data``
+    depth: int              # pages from the root of ``data`` to a pair
+    reader_count: int       # read transactions of this process that are kept open
+    reader_slots: int       # readers at once, of all processes, at most so far
 
 
 def sync_directory(path):

@@ -315,7 +315,7 @@ cdef class Machine(TurnWriter):
             code = self._replace_table(txn, group)
         else:
             code = pairs_delete(txn, self.environment.data, &group.table, &query,
-                                result if command.prev_kvs else NULL, 2, &deleted)
+                                result if command.prev_kvs else NULL, 2, NULL, &deleted)
         if code == 0 and (command.count or command.prev_kvs):
             write_varint(result, 1, deleted)
         if code == 0 and (message_end(result, body) < 0 or message_end(result, response) < 0):
@@ -342,7 +342,7 @@ cdef class Machine(TurnWriter):
             else:
                 query.key = pair.key
                 code = pairs_delete(txn, self.environment.data, &group.table, &query,
-                                    NULL, 0, &deleted)
+                                    NULL, 0, NULL, &deleted)
         return code
 
     cdef int _run_sequence(self, MDB_txn *txn, Group *group, Slice rest, uint64_t revision,

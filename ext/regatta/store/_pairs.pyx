@@ -28,14 +28,18 @@ from regatta.store._scan cimport SCAN_DAMAGED
 from regatta.store._scan cimport SCAN_END
 from regatta.store._scan cimport SCAN_PAGE
 from regatta.store._scan cimport SCAN_PAUSED
+from regatta.store._scan cimport WORK_CANCELLED
+from regatta.store._scan cimport WORK_EXHAUSTED
 from regatta.store._scan cimport Scan
 from regatta.store._scan cimport key_in_range
 from regatta.store._scan cimport scan_begin
 from regatta.store._scan cimport scan_step
+from regatta.store._scan cimport work_spend
 from regatta.store._scan cimport write_pair
 
 from regatta.errors import Code
 
+cdef int CANCELLED = Code.CANCELLED
 cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
 cdef int DATA_LOSS = Code.DATA_LOSS
 
@@ -73,13 +77,14 @@ cdef int pair_put(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice key, Slice valu
 
 
 cdef int pairs_delete(MDB_txn *txn, MDB_dbi dbi, Table *table, const Query *query,
-                      Buffer *previous, uint32_t number, uint64_t *deleted) noexcept nogil:
+                      Buffer *previous, uint32_t number, Work *work,
+                      uint64_t *deleted) noexcept nogil:
     cdef uint64_t count
     cdef bint more
     cdef int code
     deleted[0] = 0
     if previous != NULL:
-        code = pairs_read(txn, dbi, table, query, previous, number, &count, &more)
+        code = pairs_read(txn, dbi, table, query, previous, number, work, &count, &more)
         if code != 0:
             return code
         if more:
@@ -88,12 +93,13 @@ cdef int pairs_delete(MDB_txn *txn, MDB_dbi dbi, Table *table, const Query *quer
     code = cursor_open(txn, dbi, &cursor)
     if code != 0:
         return code
-    code = _delete_with(cursor, table, query, deleted)
+    code = _delete_with(cursor, table, query, work, deleted)
     cursor_close(cursor)
     return code
 
 
-cdef int _delete_with(MDB_cursor *cursor, Table *table, const Query *query, uint64_t *deleted) noexcept nogil:
+cdef int _delete_with(MDB_cursor *cursor, Table *table, const Query *query, Work *work,
+                      uint64_t *deleted) noexcept nogil:
     cdef uint8_t[STORED_KEY_MAX] key_bytes
     cdef MDB_val key, value
     cdef bint ranged = query.range_end.size > 0
@@ -103,7 +109,10 @@ cdef int _delete_with(MDB_cursor *cursor, Table *table, const Query *query, uint
     code = cursor_get(cursor, &key, &value, MDB_SET_RANGE if ranged else MDB_SET_KEY)
     while code == 0 and (not ranged or key_in_range(&key, table.id, query)):
         pair_bytes = key.mv_size + value.mv_size
-        code = cursor_delete(cursor)
+        # A single key is not counted: requests are not long enough for too many of them.
+        code = work_spend(work, 0) if ranged else 0
+        if code == 0:
+            code = cursor_delete(cursor)
         if code != 0:
             return code
         deleted[0] += 1
@@ -116,7 +125,8 @@ cdef int _delete_with(MDB_cursor *cursor, Table *table, const Query *query, uint
 
 
 cdef int pairs_read(MDB_txn *txn, MDB_dbi dbi, const Table *table, const Query *query,
-                    Buffer *out, uint32_t number, uint64_t *count, bint *more) noexcept nogil:
+                    Buffer *out, uint32_t number, Work *work, uint64_t *count,
+                    bint *more) noexcept nogil:
     cdef MDB_cursor *cursor = NULL
     cdef Scan scan
     cdef int state = SCAN_PAUSED
@@ -124,6 +134,7 @@ cdef int pairs_read(MDB_txn *txn, MDB_dbi dbi, const Table *table, const Query *
     if code != 0:
         return code
     scan_begin(&scan, query, table.id, cursor)
+    scan.work = work
     while state == SCAN_PAUSED:
         state = scan_step(&scan, out, number, <size_t>-1, <size_t>-1)
     cursor_close(cursor)
@@ -170,5 +181,13 @@ cdef int refuse(int code, Outcome *outcome) noexcept nogil:
     if code == PAIRS_DAMAGED:
         outcome.code = DATA_LOSS
         outcome.text = b"a stored pair is damaged; nothing was changed"
+        return 0
+    if code == WORK_EXHAUSTED:
+        outcome.code = RESOURCE_EXHAUSTED
+        outcome.text = (b"the transaction looks at more than 1,000,000 pairs or 256 MiB; "
+                        b"nothing was changed")
+        return 0
+    if code == WORK_CANCELLED:
+        outcome.code, outcome.text = CANCELLED, b"the transaction was cancelled"
         return 0
     return code

@@ -22,6 +22,15 @@ cdef struct Query:              # what is asked; all zeroes but the key: exactly
     int64_t min_create_revision
     int64_t max_create_revision
 
+cdef struct Work:               # what a transaction may still look at
+    uint64_t pairs_left
+    uint64_t bytes_left         # of records that are read
+    const bint *cancelled       # turns True when nobody wants the result any more; may be NULL
+
+cdef enum:                      # what work_spend returns beside 0, and scan_step in scan.error
+    WORK_EXHAUSTED = -3
+    WORK_CANCELLED = -4
+
 cdef enum:                      # what scan_step returns
     SCAN_PAUSED = 0             # the stretch is over; call again
     SCAN_PAGE = 1               # a page is complete and there are more pairs
@@ -33,12 +42,13 @@ cdef struct Scan:
     Query query                 # borrows; must outlive the scan
     uint64_t table
     MDB_cursor *cursor          # of the caller's transaction
+    Work *work                  # set it after scan_begin to bound the scan; else NULL
     bint started
     bint pending                # the cursor's pair did not fit into the last page
     bint more                   # the limit was reached and at least one pair was left over
     int64_t taken               # pairs over the whole scan
     int64_t count               # pairs on this page
-    int error                   # LMDB code or errno, after SCAN_FAILED
+    int error                   # LMDB code, errno or WORK_*, after SCAN_FAILED
     size_t page_size            # bytes of encoded pairs on this page
 
 # Begin a scan of *table* with a fresh *cursor*.
@@ -49,6 +59,8 @@ cdef int scan_step(Scan *scan, Buffer *out, uint32_t number, size_t pairs_max, s
 # Begin the next page, after SCAN_PAGE.
 cdef void scan_next_page(Scan *scan) noexcept nogil
 
+# Take a look at one pair, of which *read_bytes* are read, off *work*; NULL is without bounds.
+cdef int work_spend(Work *work, size_t read_bytes) noexcept nogil
 cdef int compare_bytes(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil
 # Is a stored key part of the range? *key* has the table's prefix or a later one.
 cdef bint key_in_range(const MDB_val *key, uint64_t table, const Query *query) noexcept nogil

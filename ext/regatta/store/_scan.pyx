@@ -36,6 +36,18 @@ cdef void scan_next_page(Scan *scan) noexcept nogil:
     scan.page_size = 0
 
 
+cdef int work_spend(Work *work, size_t read_bytes) noexcept nogil:
+    if work == NULL:
+        return 0
+    if work.cancelled != NULL and work.cancelled[0]:
+        return WORK_CANCELLED
+    if work.pairs_left == 0 or work.bytes_left < read_bytes:
+        return WORK_EXHAUSTED
+    work.pairs_left -= 1
+    work.bytes_left -= read_bytes
+    return 0
+
+
 cdef int compare_bytes(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) noexcept nogil:
     cdef int order = memcmp(a, b, min(a_size, b_size))
     if order != 0:
@@ -128,6 +140,8 @@ cdef int scan_step(Scan *scan, Buffer *out, uint32_t number, size_t pairs_max, s
         code = move(scan, &key, &value)
         if code == MDB_NOTFOUND:
             return SCAN_END
+        if code == 0:
+            code = work_spend(scan.work, value.mv_size if open_records else 0)
         if code != 0:
             scan.error = code
             return SCAN_FAILED

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t
 from libc.stdint cimport uint32_t
 from libc.stdint cimport uint64_t
 
+from regatta.measure._histogram cimport Histogram
 from regatta.store._env cimport Environment
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.wire._buffer cimport Buffer
@@ -35,6 +36,10 @@ cdef class TurnWriter:
     cdef readonly uint64_t queued
     cdef readonly uint64_t done
     cdef readonly uint64_t turns
+    # The memory that items have taken while they waited, ever; and that of the committed ones.
+    cdef readonly uint64_t queued_bytes
+    cdef readonly uint64_t done_bytes
+    cdef readonly Histogram turn_time       # how long a turn took to write, commit and sync
     cdef int wake_descriptor
     cdef int failure_code       # 0 while all is well; else what LMDB said, and the thread has ended
     cdef int stalled_code       # why the present turn is being tried again, or 0

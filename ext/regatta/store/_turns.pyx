@@ -1,7 +1,10 @@
 from libc.errno cimport ENOMEM
+from libc.stdint cimport int64_t
 from posix.unistd cimport usleep
 from posix.unistd cimport write
 
+from regatta.measure._histogram cimport Histogram
+from regatta.measure._histogram cimport now_ns
 from regatta.store._env cimport error_text
 from regatta.store._env cimport sync_stats
 from regatta.store._env cimport txn_abort
@@ -12,6 +15,7 @@ from regatta.wire._buffer cimport buffer_free
 from regatta.wire._buffer cimport buffer_reserve
 
 from regatta import limits
+from regatta.measure import disk_bounds_s
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_init(pthread_mutex_t *, void *)
@@ -54,6 +58,7 @@ cdef class TurnWriter:
     def __cinit__(self, Environment environment not None, int wake_descriptor):
         self.environment = environment
         self.wake_descriptor = wake_descriptor
+        self.turn_time = Histogram(disk_bounds_s)
         pthread_mutex_init(&self.lock, NULL)
         pthread_cond_init(&self.filled, NULL)
 
@@ -130,6 +135,7 @@ cdef class TurnWriter:
             buffer_append(&self.filling, data, size)
             buffer_append(&self.filling, &zero, padded(size) - size)
             self.queued += 1
+            self.queued_bytes += sizeof(Item) + padded(size)
         pthread_mutex_unlock(&self.lock)
         if code < 0:
             raise MemoryError
@@ -165,7 +171,9 @@ cdef class TurnWriter:
         cdef int code
         cdef size_t stop
         cdef uint64_t count
+        cdef int64_t begun_ns
         while True:
+            begun_ns = now_ns()
             code = self._try_turn(offset[0], &stop, &count)
             if code == 0:
                 break
@@ -179,6 +187,8 @@ cdef class TurnWriter:
         if code != 0:
             return code
         store_release_int(&self.stalled_code, 0)
+        self.turn_time.add_ns(now_ns() - begun_ns, 1)
+        self.done_bytes += stop - offset[0]
         offset[0] = stop
         self.turns += 1
         store_release(&self.done, self.done + count)

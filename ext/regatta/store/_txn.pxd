@@ -16,6 +16,8 @@ from regatta.wire._buffer cimport Buffer
 # Run a transaction that may write, inside *txn* of *env*.
 cdef int transact(MDB_env *env, MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message,
                   uint64_t revision, Buffer *result, Outcome *outcome) noexcept nogil
-# Run a transaction whose operations are all ranges, inside a read transaction.
+# Run a transaction whose operations are all ranges, inside a read transaction; it ends early when
+# *cancelled* turns True.
 cdef int transact_read_only(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message,
-                            Buffer *result, Outcome *outcome) noexcept nogil
+                            const bint *cancelled, Buffer *result,
+                            Outcome *outcome) noexcept nogil

@@ -26,8 +26,10 @@ from regatta.store._record cimport Record
 from regatta.store._record cimport record_open
 from regatta.store._record cimport stored_key
 from regatta.store._scan cimport Query
+from regatta.store._scan cimport Work
 from regatta.store._scan cimport compare_bytes
 from regatta.store._scan cimport key_in_range
+from regatta.store._scan cimport work_spend
 from regatta.wire._command cimport COMPARE_EQUAL
 from regatta.wire._command cimport COMPARE_GREATER
 from regatta.wire._command cimport COMPARE_LESS
@@ -53,6 +55,8 @@ from regatta.errors import Code
 cdef int INTERNAL = Code.INTERNAL
 cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
 cdef size_t answer_bytes_max = limits.txn_answer_bytes_max
+cdef uint64_t pairs_max = limits.txn_pairs_max
+cdef uint64_t read_bytes_max = limits.txn_read_bytes_max
 
 
 cdef int transact(MDB_env *env, MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message,
@@ -60,16 +64,18 @@ cdef int transact(MDB_env *env, MDB_txn *txn, MDB_dbi dbi, Table *table, Slice m
     cdef MDB_txn *inner = txn
     cdef Table table_before = table[0]
     cdef size_t result_before = result.size
-    # Only answers that hold pairs can grow too large or meet damage, and only malformed lists can
-    # end half way; a nested LMDB transaction costs two megabytes of memory, so that plain puts
-    # and deletes go without.
+    # Only answers that hold pairs can grow too large or meet damage, only ranges can look at too
+    # much, and only malformed lists can end half way; a nested LMDB transaction costs two
+    # megabytes of memory, so that plain puts and deletes go without.
     cdef bint may_be_refused = _may_be_refused(message)
+    cdef Work work
     cdef int code
+    work_begin(&work, NULL)
     if may_be_refused:
         code = txn_begin(env, txn, 0, &inner)
         if code != 0:
             return code
-    code = _run(inner, dbi, table, message, revision, result, outcome)
+    code = _run(inner, dbi, table, message, revision, &work, result, outcome)
     if may_be_refused:
         if code == 0 and outcome.code == 0:
             return txn_commit(inner)
@@ -81,8 +87,16 @@ cdef int transact(MDB_env *env, MDB_txn *txn, MDB_dbi dbi, Table *table, Slice m
 
 
 cdef int transact_read_only(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message,
-                            Buffer *result, Outcome *outcome) noexcept nogil:
-    return _run(txn, dbi, table, message, 0, result, outcome)
+                            const bint *cancelled, Buffer *result,
+                            Outcome *outcome) noexcept nogil:
+    cdef Work work
+    work_begin(&work, cancelled)
+    return _run(txn, dbi, table, message, 0, &work, result, outcome)
+
+
+cdef void work_begin(Work *work, const bint *cancelled) noexcept nogil:
+    work.pairs_left, work.bytes_left = pairs_max, read_bytes_max
+    work.cancelled = cancelled
 
 
 cdef bint _may_be_refused(Slice message) noexcept nogil:
@@ -100,19 +114,19 @@ cdef bint _list_may_be_refused(Slice message, uint32_t number) noexcept nogil:
             return False
         if more < 0 or operation_decode(part, &operation) < 0:
             return True
-        if operation.type == OP_RANGE or operation.prev_kv:
+        if operation.type == OP_RANGE or operation.prev_kv or operation.range_end.size:
             return True
 
 
 cdef int _run(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message, uint64_t revision,
-              Buffer *result, Outcome *outcome) noexcept nogil:
+              Work *work, Buffer *result, Outcome *outcome) noexcept nogil:
     cdef Slice rest = message, part
     cdef Operation operation
     cdef size_t result_before = result.size
     cdef bint holds
     cdef uint32_t branch
     cdef int more
-    cdef int code = _comparisons_hold(txn, dbi, table, message, &holds)
+    cdef int code = _comparisons_hold(txn, dbi, table, message, work, &holds)
     if code != 0:
         return refuse(code, outcome)
     outcome.failure_branch = not holds
@@ -126,7 +140,7 @@ cdef int _run(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message, uint64_t r
             return 0
         if operation.type == OP_NONE:
             continue
-        code = _operate(txn, dbi, table, &operation, revision, result)
+        code = _operate(txn, dbi, table, &operation, revision, work, result)
         if code != 0:
             return refuse(code, outcome)
         if result.size - result_before > answer_bytes_max:
@@ -136,7 +150,7 @@ cdef int _run(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice message, uint64_t r
 
 
 cdef int _operate(MDB_txn *txn, MDB_dbi dbi, Table *table, const Operation *operation,
-                  uint64_t revision, Buffer *result) noexcept nogil:
+                  uint64_t revision, Work *work, Buffer *result) noexcept nogil:
     """Run one operation and append its ResponseOp."""
     cdef size_t response, body
     cdef uint64_t deleted
@@ -155,30 +169,30 @@ cdef int _operate(MDB_txn *txn, MDB_dbi dbi, Table *table, const Operation *oper
                         result if operation.prev_kv else NULL, 1)
     elif operation.type == OP_DELETE:
         code = pairs_delete(txn, dbi, table, &query,
-                            result if operation.prev_kv else NULL, 2, &deleted)
+                            result if operation.prev_kv else NULL, 2, work, &deleted)
         if code == 0 and (operation.count or operation.prev_kv):
             write_varint(result, 1, deleted)
     else:
         query.limit = operation.limit
         query.keys_only, query.count_only = operation.keys_only, operation.count_only
-        code = _read(txn, dbi, table, &query, result)
+        code = _read(txn, dbi, table, &query, work, result)
     if code == 0 and (message_end(result, body) < 0 or message_end(result, response) < 0):
         return ENOMEM
     return code
 
 
 cdef int _read(MDB_txn *txn, MDB_dbi dbi, const Table *table, const Query *query,
-               Buffer *result) noexcept nogil:
+               Work *work, Buffer *result) noexcept nogil:
     cdef uint64_t count
     cdef bint more
-    cdef int code = pairs_read(txn, dbi, table, query, result, 1, &count, &more)
+    cdef int code = pairs_read(txn, dbi, table, query, result, 1, work, &count, &more)
     if code == 0 and (write_varint(result, 2, more) < 0 or write_varint(result, 3, count) < 0):
         return ENOMEM
     return code
 
 
 cdef int _comparisons_hold(MDB_txn *txn, MDB_dbi dbi, const Table *table, Slice message,
-                           bint *holds) noexcept nogil:
+                           Work *work, bint *holds) noexcept nogil:
     cdef Slice part
     cdef Comparison comparison
     cdef int code
@@ -187,14 +201,15 @@ cdef int _comparisons_hold(MDB_txn *txn, MDB_dbi dbi, const Table *table, Slice 
         if comparison_decode(part, &comparison) < 0 or not 1 <= comparison.key.size <= USER_KEY_MAX:
             holds[0] = False
             return 0
-        code = _comparison_holds(txn, dbi, table, &comparison, holds)
+        code = _comparison_holds(txn, dbi, table, &comparison, work, holds)
         if code != 0:
             return code
     return 0
 
 
 cdef int _comparison_holds(MDB_txn *txn, MDB_dbi dbi, const Table *table,
-                           const Comparison *comparison, bint *holds) noexcept nogil:
+                           const Comparison *comparison, Work *work,
+                           bint *holds) noexcept nogil:
     """A missing key, or an empty range, makes any comparison false."""
     cdef uint8_t[STORED_KEY_MAX] key_bytes
     cdef MDB_cursor *cursor = NULL
@@ -209,7 +224,9 @@ cdef int _comparison_holds(MDB_txn *txn, MDB_dbi dbi, const Table *table,
     stored_key(key_bytes, table.id, comparison.key, &key)
     code = cursor_get(cursor, &key, &value, MDB_SET_RANGE if ranged else MDB_SET_KEY)
     while code == 0 and (not ranged or key_in_range(&key, table.id, &query)):
-        code = _pair_compares(&key, &value, comparison, holds)
+        code = work_spend(work, value.mv_size if comparison.has_value else 0)
+        if code == 0:
+            code = _pair_compares(&key, &value, comparison, holds)
         if code != 0 or not holds[0] or not ranged or not comparison.has_value:
             break
         code = cursor_get(cursor, &key, &value, MDB_NEXT)

@@ -290,7 +290,7 @@ cdef class Snapshot:
         encoded.data, encoded.size = <const uint8_t *><char *>message, len(message)
         with nogil:
             code = transact_read_only(self.txn, self.environment.data, &table, encoded,
-                                      &result, &outcome)
+                                      &self.cancelled, &result, &outcome)
         try:
             _check(code)
             if outcome.code != 0:

@@ -12,6 +12,8 @@ from regatta.http2._sink cimport TAKEN
 from regatta.http2._sink cimport CallSink
 from regatta.http2._sink cimport Reply
 from regatta.http2._sink cimport reply_reserve
+from regatta.measure._histogram cimport Histogram
+from regatta.measure._histogram cimport now_ns
 from regatta.store._catalogue cimport Group
 from regatta.store._env cimport get
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
@@ -31,14 +33,20 @@ from regatta.wire._varint cimport varint_size
 from regatta.wire._varint cimport varint_write
 
 from regatta.errors import Code
+from regatta.measure import call_bounds_s
 
 cdef enum:
+    CODE_COUNT = 17             # of gRPC
     PATH_SIZE = 20
     HEADER_SIZE_MAX = 64        # an encoded ResponseHeader with its tag: four numbers
     FIXED_SIZE = 32             # everything in an answer beside header, key and record
+    # Of so many batches, a power of two, one is timed: reading the clock twice would cost a batch
+    # of one call 3 %.
+    TIMED_EVERY = 4
 
 cdef const char *PATH = "/regatta.v1.KV/Range"
 cdef int NOT_FOUND = Code.NOT_FOUND
+cdef int INTERNAL = Code.INTERNAL
 
 cdef struct Request:            # a RangeRequest as far as it is served here
     Slice table
@@ -95,16 +103,47 @@ cdef class RangeSink(CallSink):
 
     cdef View view
     cdef uint64_t replica, term, leader
+    cdef uint64_t taken                 # calls answered here
+    cdef uint64_t[CODE_COUNT] failed    # how many of them by error
+    cdef uint64_t batches
+    cdef int64_t batch_begun_ns         # 0 when the batch is not timed
+    cdef uint64_t timed                 # calls whose time is in the histogram
+    cdef int64_t batch_ns               # of the last batch that was timed
+    cdef Histogram times
 
     def __cinit__(self, View view not None, uint64_t replica, uint64_t term, uint64_t leader):
         self.view = view
         self.replica, self.term, self.leader = replica, term, leader
+        self.times = Histogram(call_bounds_s)
+
+    @property
+    def handled(self):
+        cdef uint64_t failed = 0
+        cdef int code
+        for code in range(CODE_COUNT):
+            failed += self.failed[code]
+        return [self.taken - failed, *[self.failed[code] for code in range(1, CODE_COUNT)]]
+
+    @property
+    def time(self):
+        self.add_time()
+        return self.times
+
+    cdef void add_time(self) noexcept nogil:
+        """Count all calls since the last time with the time of the last timed batch."""
+        self.times.add_ns(self.batch_ns, self.taken - self.timed)
+        self.timed = self.taken
 
     cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
         return path_size == PATH_SIZE and memcmp(path, PATH, PATH_SIZE) == 0
 
     cdef int on_batch_end(self) except -1 nogil:
         self.view.release()
+        self.batches += 1
+        if self.batch_begun_ns != 0:
+            self.batch_ns = now_ns() - self.batch_begun_ns
+            self.batch_begun_ns = 0
+            self.add_time()
         return 0
 
     cdef int on_call(self, const char *path, size_t path_size,
@@ -115,13 +154,20 @@ cdef class RangeSink(CallSink):
         encoded.data, encoded.size = message, message_size
         if request_decode(encoded, &request) < 0 or not is_served(&request):
             return DECLINED
+        if not self.view.live and self.batches % TIMED_EVERY == 0:
+            self.batch_begun_ns = now_ns()
         if self.view.renew() != 0:
             return DECLINED     # the router reads the same way, and tells what is wrong
         table = self.view.find(request.table.data, request.table.size)
         if table == NULL:
-            reply.status, reply.message = NOT_FOUND, b"table not found"
-            return TAKEN
+            return self.refuse(reply, NOT_FOUND, b"table not found")
         return self.answer(table, &request, reply)
+
+    cdef int refuse(self, Reply *reply, int code, const char *text) noexcept nogil:
+        self.taken += 1
+        self.failed[code] += 1
+        reply.status, reply.message = code, text
+        return TAKEN
 
     cdef int answer(self, const Group *table, const Request *request, Reply *reply) except -1 nogil:
         cdef uint8_t[STORED_KEY_MAX] key_bytes
@@ -139,11 +185,13 @@ cdef class RangeSink(CallSink):
             record.tail.size = record.revisions_size
         if reply_reserve(reply, HEADER_SIZE_MAX + FIXED_SIZE + request.key.size
                          + record.tail.size) < 0:
+            self.refuse(reply, INTERNAL, NULL)
             with gil:
                 raise MemoryError
         reply.size = self.write_header(reply.data, table.id)
         if code == 0:
             reply.size = write_pair(reply.data, reply.size, request, &record)
+        self.taken += 1
         return TAKEN
 
     cdef size_t write_header(self, uint8_t *start, uint64_t shard) noexcept nogil:

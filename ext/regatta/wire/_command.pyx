@@ -23,7 +23,7 @@ cdef int command_decode(Slice message, Command *command) noexcept nogil:
                 command.count = field.value != 0
         elif field.kind == KIND_BYTES:
             if field.number == 3:
-                if pair_decode(field.bytes, &command.kv) < 0:
+                if _pair_merge(field.bytes, &command.kv) < 0:
                     return -1
             elif field.number == 7:
                 command.txn = field.bytes
@@ -32,9 +32,14 @@ cdef int command_decode(Slice message, Command *command) noexcept nogil:
 
 
 cdef int pair_decode(Slice message, Pair *pair) noexcept nogil:
+    memset(pair, 0, sizeof(Pair))
+    return _pair_merge(message, pair)
+
+
+cdef int _pair_merge(Slice message, Pair *pair) noexcept nogil:
+    # A message that comes twice is one with the fields of both.
     cdef Field field
     cdef int code
-    memset(pair, 0, sizeof(Pair))
     while True:
         code = field_next(&message, &field)
         if code <= 0:
