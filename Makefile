@@ -13,7 +13,7 @@ PROTOS := $(wildcard proto/regatta/pb/*.proto)
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test lint types check powercut coverage annotate bench model
+.PHONY: build run run-client test faults lint types check powercut coverage annotate bench model
 .PHONY: sanitize sanitize-short fuzz soak
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
@@ -28,6 +28,10 @@ run-client: .venv/.built
 
 test: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m pytest $(ARGS)
+
+# Everything that can happen to a disk, and a table of it; needs root, mount and strace.
+faults: .venv/.built .venv/.requirements-dev
+	REGATTA_DISK_FAULTS=all .venv/bin/python -m pytest tests/disk $(ARGS)
 
 lint: .venv/.requirements-dev
 	.venv/bin/ruff check

@@ -142,6 +142,24 @@ def test_what_is_no_environment_is_refused(log_dir: Path, data_dir: Path) -> Non
     assert error.remedy
 
 
+@pytest.mark.parametrize("name", [b"data", b"meta"])
+def test_a_database_whose_name_is_damaged_is_refused_and_not_made_anew(
+    log_dir: Path, data_dir: Path, name: bytes
+) -> None:
+    write_something(log_dir, data_dir)
+    file = data_dir / "data.mdb"
+    content = file.read_bytes()
+    # In its node, the name stands behind its length and before the root of its tree.
+    node = b"\x04\x00" + name + bytes(4)
+    assert node in content
+    file.write_bytes(
+        content.replace(node, b"\x04\x00" + bytes([name[0] ^ 1]) + name[1:] + bytes(4))
+    )
+    error = refusal(log_dir, data_dir)
+    assert str(error).startswith(f"can't open {data_dir}: ")
+    assert "from a copy" in error.remedy
+
+
 def pages(path: Path) -> int:
     return (path / "data.mdb").stat().st_size // 4096
 
