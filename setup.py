@@ -14,7 +14,8 @@ HEADERS = [LMDB, *([] if SYSTEM_NGHTTP2 else [f"{NGHTTP2}/includes"])]
 PROFILE = os.environ.get("REGATTA_BUILD", "release")
 ANNOTATE = os.environ.get("REGATTA_ANNOTATE") == "1"
 COMMON = ["-g", "-fno-omit-frame-pointer", "-Wno-unused-but-set-variable"]
-SANITIZE = ["-fsanitize=address,undefined"]
+# What UBSan finds ends the process, as what ASan finds does.
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 TRACE = ["CYTHON_TRACE=1", "CYTHON_TRACE_NOGIL=1", "CYTHON_USE_SYS_MONITORING=0"]
 COMPILE, LINK, MACROS = {
     "release": (["-O3", "-fvisibility=hidden", *COMMON], [], []),
@@ -48,6 +49,7 @@ def extensions():
         if extension.name == "regatta.store._env":
             extension.sources += [f"{LMDB}/mdb.c", f"{LMDB}/midl.c"]
             extension.define_macros += LMDB_MACROS
+            extension.undef_macros += ["NDEBUG"]  # its checks of pages are for us, too
         elif extension.name == "regatta.http2._session" and SYSTEM_NGHTTP2:
             extension.libraries += ["nghttp2"]
         elif extension.name == "regatta.http2._session":

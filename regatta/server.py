@@ -60,7 +60,9 @@ async def run(
 ) -> None:
     """Open the storage, serve until *stop*, and close it all."""
     # In a thread, so that operators are answered meanwhile.
-    stores = await asyncio.to_thread(open_stores, settings.raft.log_dir, settings.raft.data_dir)
+    stores = await asyncio.to_thread(
+        open_stores, settings.raft.log_dir, settings.raft.data_dir, report_signals=True
+    )
     view.phase = "the log is being replayed"
     engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:

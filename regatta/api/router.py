@@ -149,6 +149,8 @@ class Exchange:
         try:
             await self.answer()
         except RegattaError as error:
+            if error.code is Code.DATA_LOSS:
+                log.error("DATA_LOSS in %s: %s", _text(self.call.path), error)
             self.refuse(error.code, str(error))
         except Exception:
             log.exception("handling a call failed: %s", _text(self.call.path))
@@ -157,6 +159,8 @@ class Exchange:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.connection.router.exchanges.discard(self)
         self.call.listener = None
+        # A cancelled task keeps its frames, and with them us and snapshots: no cycle must be left.
+        del self.task
         if task.cancelled() and self.call.cancelled:
             self.abandoned()
         elif task.cancelled():
