@@ -1,8 +1,10 @@
 """The port with real sockets, TLS and clients: curl, grpcio, and bare sockets."""
 
 import asyncio
+import contextlib
 import shutil
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -329,5 +331,54 @@ def test_what_is_neither_http1_nor_http2_gets_no_answer(hello: bytes, answer: by
                 writer.write(hello[cut:])
                 assert (await reader.readline()) == answer
                 writer.close()
+
+    run(scenario)
+
+
+def test_peer_that_goes_on_talking_still_hears_why_it_was_ended() -> None:
+    async def scenario() -> None:
+        async with node() as n:
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", n.port)
+                writer.write(preface + settings + b"\0\0\3\4\0\0\0\0\0abc")  # SETTINGS of 3 bytes
+                with contextlib.suppress(ConnectionError):
+                    for _ in range(20):
+                        writer.write(bytes(10_000))
+                        await asyncio.sleep(0.001)
+                received = await reader.read()
+                assert b"\0\0\0\6" in received  # FRAME_SIZE_ERROR
+                writer.close()
+            await until(lambda: n.listener.connection_count == 0)
+
+    run(scenario)
+
+
+def test_peer_that_says_good_bye_may_send_a_last_frame() -> None:
+    goaway = b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
+    ping = b"\0\0\x08\6\0\0\0\0\0" + bytes(8)
+
+    async def scenario() -> None:
+        async with node() as n:
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", n.port)
+                writer.write(preface + settings + goaway)
+                await asyncio.sleep(0.005)
+                writer.write(ping)
+                await reader.read()  # to the end, not to a reset
+                writer.close()
+
+    run(scenario)
+
+
+def test_peer_that_does_not_close_after_us_is_closed() -> None:
+    async def scenario() -> None:
+        async with node() as n:
+            reader, writer = await asyncio.open_connection("127.0.0.1", n.port)
+            writer.write(preface + settings + b"\0\0\3\4\0\0\0\0\0abc")
+            await reader.read()
+            start = time.monotonic()
+            await until(lambda: n.listener.connection_count == 0)
+            assert 1 < time.monotonic() - start < 10
+            writer.close()
 
     run(scenario)

@@ -21,6 +21,7 @@ cdef enum:
     OUTPUT_BYTES = 256 * 1024   # at most so much is handed to the transport in one write
 
 cdef double DRAIN_TIMEOUT_S = 1.0       # for a peer to show that it has heard of the stop
+cdef double PARTING_TIMEOUT_S = 2.0     # for a peer to close after us
 
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -41,6 +42,7 @@ cdef class Connection:
     cdef object draining        # the task that waits for its last answer
     cdef object timer           # of the next thing that the peer has to do
     cdef bint heard             # something has come from the peer
+    cdef bint parted            # nothing more is to be said
     cdef bytes seen             # the first bytes, while nothing is settled
     cdef bint writing_paused, reading_paused
 
@@ -112,6 +114,8 @@ cdef class Connection:
         return 0 if self.session is None else self.session.call_count
 
     def start_drain(self):
+        if self.parted:
+            return
         if self.session is not None:
             self.timer.cancel()
             self.timer = self.loop.call_later(DRAIN_TIMEOUT_S, self.session.end_drain)
@@ -169,6 +173,17 @@ cdef class Connection:
         self.http1 = self.make_http1()
         self.http1.connection_made(self.transport)
 
+    cdef object part(self):
+        """Say good-bye, and hear the peer out: a reset could take our last words from it."""
+        self.parted = True
+        self.timer.cancel()
+        if self.transport.can_write_eof():
+            self.timer = self.loop.call_later(PARTING_TIMEOUT_S, self.transport.close)
+            self.transport.write_eof()
+        else:
+            self.transport.close()  # TLS has a good-bye of its own, that is waited for
+        self.settle()
+
     def flush_soon(self):
         # Answers that become ready in one turn of the loop leave in one write.
         self.loop.call_soon(self.flush)
@@ -177,7 +192,7 @@ cdef class Connection:
         """Write what the session has, and settle whether to read on."""
         cdef bytes data
         cdef bint paused
-        if self.session is None:
+        if self.session is None or self.parted:
             return
         while not self.writing_paused:
             data = self.session.output(OUTPUT_BYTES)
@@ -191,8 +206,7 @@ cdef class Connection:
             self.abort()
             return
         if self.session.is_finished():
-            self.transport.close()
-            self.settle()
+            self.part()
             return
         paused = self.session.is_reading_paused()
         if paused != self.reading_paused:
