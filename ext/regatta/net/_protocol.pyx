@@ -17,7 +17,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     INPUT_BYTES = 128 * 1024
-    FIRST_LINE_BYTES_MAX = 8192                 # longer ones are left to HTTP/1.1 to refuse
+    FIRST_LINE_BYTES_MAX = 8192  # longer ones are left to HTTP/1.1 to refuse
     OUTPUT_BYTES = 256 * 1024   # at most so much is handed to the transport in one write
 
 cdef double DRAIN_TIMEOUT_S = 1.0       # for a peer to show that it has heard of the stop
