@@ -9,12 +9,13 @@ SETUP := .venv/bin/python setup.py -q
 EXTENSIONS := $(shell find ext -name '*.p[yx][xd]')
 PROTOC := .venv/bin/python -m grpc_tools.protoc -Iproto
 PROTOS := $(wildcard proto/regatta/pb/*.proto)
+H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # Keeps the current directory, and with it the release build, off the module search path.
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test lint types check coverage annotate bench model
-.PHONY: sanitize sanitize-short fuzz soak
+.PHONY: build run run-client test faults lint types check powercut coverage annotate bench model
+.PHONY: sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
@@ -28,6 +29,10 @@ run-client: .venv/.built
 
 test: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m pytest $(ARGS)
+
+# Everything that can happen to a disk, and a table of it; needs root, mount and strace.
+faults: .venv/.built .venv/.requirements-dev
+	REGATTA_DISK_FAULTS=all .venv/bin/python -m pytest tests/disk $(ARGS)
 
 lint: .venv/.requirements-dev
 	.venv/bin/ruff check
@@ -44,6 +49,20 @@ check: lint types test
 # Reads and writes beside the server that one would write first; needs h2load and two cores.
 bench: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m bench.load.compare $(ARGS)
+
+# The long form of a part of `make test`: the power is cut at very many moments; needs strace.
+powercut: .venv/.built .venv/.requirements-dev
+	REGATTA_CUTS=$(or $(CUTS),1500) .venv/bin/python -m pytest -s tests/powercut $(ARGS)
+
+# Every HTTP/2 conformance case, beside nghttpd; says so and passes where there is neither h2spec nor Go.
+h2spec: .venv/.built .venv/.requirements-dev
+	@test -e build/bin/h2spec || ! command -v go >/dev/null || \
+	  GOBIN=$(CURDIR)/build/bin go install $(H2SPEC)
+	.venv/bin/python -m tests.http2.h2spec
+
+# What each known attack on HTTP/2 costs a node.
+abuse: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m tests.abuse.table
 
 # --- What the targets above stand on -------------------------------------------------------------
 

@@ -49,6 +49,7 @@ def extensions():
         if extension.name == "regatta.store._env":
             extension.sources += [f"{LMDB}/mdb.c", f"{LMDB}/midl.c"]
             extension.define_macros += LMDB_MACROS
+            extension.undef_macros += ["NDEBUG"]  # its checks of pages are for us, too
         elif extension.name == "regatta.http2._session" and SYSTEM_NGHTTP2:
             extension.libraries += ["nghttp2"]
         elif extension.name == "regatta.http2._session":

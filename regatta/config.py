@@ -59,6 +59,13 @@ FLAGS = Flags(
             "server certificate (PEM); not looked at without TLS",
         ),
         Flag("api.key-filename", PATH, default_key_filename, "its private key (PEM)"),
+        Flag(
+            "api.max-connection-age",
+            DURATION,
+            "0s",
+            "a connection is told to go after this time, give or take 10 %, and its calls finish; "
+            "0s lets it stay",
+        ),
         Flag("api.reflection-api", BOOL, "false", "serve gRPC reflection; not for production"),
         Flag(
             "rest.address",
@@ -133,6 +140,7 @@ class ApiSettings:
     address: Endpoint
     cert_filename: Path  # this and the key only count where the address is encrypted
     key_filename: Path
+    max_connection_age_s: float  # 0 for no limit
     reflection_api: bool
 
 
@@ -227,10 +235,14 @@ def api_settings(values: Values) -> ApiSettings:
     if address.encrypted:
         needed(values, "api.cert-filename")
         needed(values, "api.key-filename")
+    if values["api.max-connection-age"] < 0:
+        problem = f"{values.place('api.max-connection-age')} must not be negative"
+        raise wrong(problem, "Write it like 30m, or 0s for no limit.")
     return ApiSettings(
         address=address,
         cert_filename=Path(values["api.cert-filename"]),
         key_filename=Path(values["api.key-filename"]),
+        max_connection_age_s=values["api.max-connection-age"],
         reflection_api=values["api.reflection-api"],
     )
 

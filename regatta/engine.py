@@ -158,14 +158,24 @@ class Engine:
     def propose(self, group: Group, command: Command) -> asyncio.Future[Applied]:
         """Put *command* into a table's log; the future tells what applying it answered.
 
-        Raises Unavailable, with nothing done, when too much is waiting already.
+        Raises, with nothing done, Unavailable when too much is waiting already, and
+        ResourceExhausted when the disk is nearly full and the command may add data.
         """
-        return self._driver.propose(group, command.SerializeToString())
+        encoded = command.SerializeToString()
+        return self._driver.propose(group, encoded, adds_data=adds_data(command))
 
     async def empty_all_tables(self) -> None:
         """Delete every pair of every table, through the log. The tables stay."""
         command = Command(type=Command.DELETE, kv=KeyValue(key=b"\0"), range_end=b"\0")
         await asyncio.gather(*[self.propose(group, command) for group in self._groups.values()])
+
+
+def adds_data(command: Command) -> bool:
+    """Return whether *command* may leave more behind than it found."""
+    if command.type == Command.TXN:
+        operations = (*command.txn.success, *command.txn.failure)
+        return any(operation.HasField("request_put") for operation in operations)
+    return command.type != Command.DELETE
 
 
 def check_table_name(name: bytes) -> None:

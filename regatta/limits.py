@@ -32,6 +32,10 @@ stretch_bytes_max = 64 * KIB
 turn_bytes_max = 64 * MIB  # what a storage thread writes in one transaction
 queue_bytes_max = 128 * MIB  # writes waiting for the log; more are refused
 
+# Below this much room a node takes no more data: the lesser of the two.
+disk_reserve_bytes_max = 256 * MIB
+disk_reserve_share = 0.05  # of the file system
+
 log_entries_kept = 5_000
 log_compaction_entries = 10_000  # entries between compactions
 log_compaction_bytes = 64 * MIB  # of a group's entries; above it, the older half is removed

@@ -4,9 +4,11 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import resource
 import signal
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from regatta import banner
@@ -58,7 +60,9 @@ async def run(
 ) -> None:
     """Open the storage, serve until *stop*, and close it all."""
     # In a thread, so that operators are answered meanwhile.
-    stores = await asyncio.to_thread(open_stores, settings.raft.log_dir, settings.raft.data_dir)
+    stores = await asyncio.to_thread(
+        open_stores, settings.raft.log_dir, settings.raft.data_dir, report_signals=True
+    )
     view.phase = "the log is being replayed"
     engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:
@@ -72,6 +76,7 @@ async def run(
             sink,
             lambda peer: router.connection(peer).dispatch,
             router.rest.handle,
+            connection_age(settings.api.max_connection_age_s, random.Random()),
         )
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
@@ -125,6 +130,14 @@ async def take_down(listener: Listener, router: Router, health: Health, stop: "S
     router.end_endless_calls()
     await listener.stop(grace_s)
     await router.close()
+
+
+def connection_age(mean_s: float, chance: random.Random) -> Callable[[], float] | None:
+    """Return what says how old a connection gets: *mean_s*, 10 % more or less; None for no limit.
+
+    Clients that came together would otherwise all come back together.
+    """
+    return (lambda: mean_s * chance.uniform(0.9, 1.1)) if mean_s else None
 
 
 async def open_admin(settings: RestSettings, view: View, log: logging.Logger) -> Admin:

@@ -126,6 +126,8 @@ class Rest:
         try:
             answer = await self._answer(*found, headers, body, peer, place)
         except RegattaError as error:
+            if error.code is Code.DATA_LOSS:
+                log.error("DATA_LOSS in %s: %s", path, error)
             return self.error(error.code, str(error))
         except Exception:
             log.exception("handling a request failed: %s", path)

@@ -149,6 +149,8 @@ class Exchange:
         try:
             await self.answer()
         except RegattaError as error:
+            if error.code is Code.DATA_LOSS:
+                log.error("DATA_LOSS in %s: %s", _text(self.call.path), error)
             self.refuse(error.code, str(error))
         except Exception:
             log.exception("handling a call failed: %s", _text(self.call.path))

@@ -77,5 +77,10 @@ class Session:
         """Whether there is nothing more to read or write: the transport can be closed."""
     def start_drain(self) -> None:
         """Ask the peer to make no more calls here (GOAWAY); calls in flight go on."""
+    def end_drain(self) -> None:
+        """Take no more calls after start_drain(), also if the peer has not answered it yet.
+
+        What the peer sent meanwhile is dropped, and the GOAWAY tells it so: it may try elsewhere.
+        """
     def close(self) -> None:
         """The transport is gone: cancel all calls and free everything."""

@@ -29,6 +29,8 @@ class Connection(asyncio.BufferedProtocol):
         """Tell that all is answered; what is left is to say good-bye."""
     def abort(self) -> None:
         """Close at once; what was not written is lost."""
+    def expect_hello(self) -> None:
+        """Close at once if the peer has not even begun to speak."""
     def flush(self) -> None:
         """Write what is due."""
     def flush_soon(self) -> None:

@@ -22,6 +22,7 @@ RestAnswer = tuple[int, list[tuple[str, str]], bytes]
 # (method, path with query, headers, body) to (status, headers, body)
 Rest = Callable[[str, str, Mapping[str, str], bytes], Awaitable[RestAnswer]]
 
+body_timeout_s = 60.0  # for a request's body to come
 LAST_ANSWERS = {413: "Request Entity Too Large"}  # as HTTP/2 is told; Python names it otherwise
 MALFORMED = web.RequestKey("malformed", bool)  # the version is none that is spoken here
 
@@ -101,9 +102,11 @@ class Http1:
         try:
             if (request.content_length or 0) > rest_body_bytes_max:
                 return last_answer(413)
-            body = await request.read()
+            body = await asyncio.wait_for(request.read(), body_timeout_s)
         except web.HTTPRequestEntityTooLarge:
             return last_answer(413)
+        except TimeoutError:
+            return last_answer(408)
         try:
             status, headers, answer = await self._rest(
                 request.method, request.raw_path, request.headers, body

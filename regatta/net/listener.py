@@ -20,7 +20,9 @@ from regatta.net.unix_socket import SocketFile
 from regatta.net.unix_socket import bind_unix
 
 handshake_timeout_s = 10.0
+hello_timeout_s = 10.0  # for a peer to begin to speak after that
 goodbye_s = 0.5  # for a peer to answer the end of a TLS connection when we stop
+silence_s = 120  # of a peer that acknowledges nothing, or leaves no room to send, before it is gone
 flush_timeout_s = 10.0  # for the last bytes of a connection to leave, at any other time
 
 logger = logging.getLogger("server")
@@ -29,11 +31,17 @@ logger = logging.getLogger("server")
 class Listener:
     """One open port, on one address or several. Made by listen()."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, age_s: Callable[[], float] | None = None
+    ) -> None:
+        """*age_s* says for each new connection when it is told to go; None lets all stay."""
         self._loop = loop
+        self._age_s = age_s
+        self.hello_timeout_s = hello_timeout_s
         self._servers: list[asyncio.Server] = []
         self._socket_file: SocketFile | None = None
-        self._connections: set[Connection] = set()
+        # Each with the timer of its age, if it has one.
+        self._connections: dict[Connection, asyncio.TimerHandle | None] = {}
         self._busy: set[Connection] = set()  # those that may still owe an answer
         self._stopping = False
         self._all_settled = asyncio.Event()
@@ -87,7 +95,9 @@ class Listener:
 
     def opened(self, connection: Connection) -> None:
         """Note a new connection; called by itself."""
-        self._connections.add(connection)
+        self._connections[connection] = (
+            self._loop.call_later(self._age_s(), connection.start_drain) if self._age_s else None
+        )
         self._busy.add(connection)
         self._all_closed.clear()
         self._all_settled.clear()
@@ -104,7 +114,9 @@ class Listener:
     def closed(self, connection: Connection) -> None:
         """Forget a connection; called by itself."""
         self.settled(connection)
-        self._connections.discard(connection)
+        age_timer = self._connections.pop(connection, None)
+        if age_timer is not None:
+            age_timer.cancel()
         if not self._connections:
             self._all_closed.set()
 
@@ -125,16 +137,18 @@ async def listen(
     sink: CallSink | None,
     connect: Callable[[str], Callable[[Call], None]],
     rest: Rest,
+    age_s: Callable[[], float] | None = None,
 ) -> Listener:
     """Open *port* on every address that *host* has; 0 picks a free one, the same on all.
 
     A path as the host opens a Unix socket there, without a port. *sink* gets what comes over HTTP/2
     first; what it declines goes to the function that *connect* returns for the connection's peer
     address, which is empty for a Unix socket. *rest* gets what comes over HTTP/1.1.
+    *age_s*, asked for each connection, says after how many seconds it is drained.
     Raises StartError when the name is unknown or the port or path can't be had.
     """
     loop = asyncio.get_running_loop()
-    listener = Listener(loop)
+    listener = Listener(loop, age_s)
     http1 = Http1(rest)
 
     def make_connection() -> Connection:
@@ -195,6 +209,7 @@ def bind_one(family: int, address: tuple[Any, ...], *, needed: bool) -> socket.s
     try:
         bound = socket.socket(family, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_silence(bound)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
@@ -207,3 +222,14 @@ def bind_one(family: int, address: tuple[Any, ...], *, needed: bool) -> socket.s
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StartError(f"can't listen on {address[0]}:{address[1]}: {reason}") from None
     return bound
+
+
+def notice_silence(bound: socket.socket) -> None:
+    """Have the kernel end the connections of peers that have vanished, or that read no more.
+
+    What is set on the listening socket holds for those that it accepts.
+    """
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(silence_s // 2, 1))
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(silence_s // 8, 1))
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_s * 1000)

@@ -26,6 +26,10 @@ class Environment:
     @property
     def entry_count(self) -> int:
         """Return the number of pairs in ``data``."""
+    def free_page_count(self) -> int:
+        """Return how many pages inside the file are free for other use, now or before long."""
+    def disk_bytes(self) -> tuple[int, int]:
+        """Return (bytes free, bytes in all) of the file system that the file is on."""
     @property
     def sync_time(self) -> Histogram:
         """How long the syncs of its data file took."""

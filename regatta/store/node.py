@@ -11,6 +11,8 @@ from regatta.errors import StartError
 from regatta.store._env import Environment
 from regatta.store._env import make_directory
 from regatta.store._view import Snapshot
+from regatta.store.crash import CrashReport
+from regatta.store.crash import check_after_crash
 
 format_version = 1
 lock_name = "regatta.lock"
@@ -24,26 +26,34 @@ class Stores:
     log: Environment
     data: Environment
     locks: list[int]  # file descriptors
+    crash_report: CrashReport
 
     def close(self) -> None:
         """Close both and let go of the locks. Nothing may be reading or writing any more."""
         self.log.close()
         self.data.close()
+        self.crash_report.close()
         for descriptor in self.locks:
             os.close(descriptor)
 
 
-def open_stores(log_dir: Path, data_dir: Path) -> Stores:
+def open_stores(log_dir: Path, data_dir: Path, *, report_signals: bool = False) -> Stores:
     """Open a node's environments, making them at the first start.
 
     Raises StartError when a directory can't be used, another daemon has it, it is damaged or of a
-    newer format, or the two don't belong to the same node.
+    newer format, or the two don't belong to the same node. *report_signals*: should the process die
+    of a fault, the next start checks every page.
     """
     with ExitStack() as undo:
         locks = []
         for directory in (log_dir, data_dir):
             locks.append(lock(prepare(directory)))
             undo.callback(os.close, locks[-1])
+        report = CrashReport(data_dir)
+        if report.there:
+            check_after_crash(report, log_dir, data_dir)
+        report.begin(of_signals=report_signals)
+        undo.callback(report.close)
         log = Environment(log_dir)
         undo.callback(log.close)
         data = Environment(data_dir, sync_meta=False)
@@ -52,7 +62,7 @@ def open_stores(log_dir: Path, data_dir: Path) -> Stores:
             check_format(environment)
         join(log, data)
         undo.pop_all()
-    return Stores(log, data, locks)
+    return Stores(log, data, locks, report)
 
 
 def prepare(directory: Path) -> Path:

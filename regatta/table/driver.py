@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from regatta import limits
 from regatta.errors import Internal
 from regatta.errors import RegattaError
+from regatta.errors import ResourceExhausted
 from regatta.errors import StartError
 from regatta.errors import Unavailable
 from regatta.errors import error_of
@@ -21,11 +22,16 @@ from regatta.store import Machine
 from regatta.store import RaftLog
 from regatta.store import TurnWriter
 from regatta.store.node import Stores
+from regatta.store.space import Room
 
 log = logging.getLogger("regatta.engine")
 
 replay_bytes_max = 8 * limits.MIB  # read from the log at a time
 compaction_entries_max = 20_000  # removed in one transaction
+no_room = (
+    "the disk is nearly full: delete pairs or make room on it; "
+    "writes are taken again as soon as there is room"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class Driver:
         # A lone voter stays in its first term.
         self.term = FIRST_TERM
         self._on_failure = on_failure
+        self._crash_report = stores.crash_report
         self._threads: list[threading.Thread] = []
         # What the threads are working on, oldest first: one step for each item put in.
         self._appending: deque[Proposal | None] = deque()
@@ -85,6 +92,9 @@ class Driver:
         self._flush_due = False
         self._failed = False
         self._stalled = False
+        self._room = Room(stores.log, stores.data)
+        self._short = False  # of room, as far as the log tells
+        self._groups: list[Group] = []
 
     # Starting and stopping.
 
@@ -143,7 +153,15 @@ class Driver:
 
         Blocks until that is done; for the start only. Raises StartError for a damaged log.
         """
-        last = self.log.last_index(group_id)
+        compacted = state.compacted_index if state else 0
+        # Where all entries have been removed, the log ends with the last of those.
+        last = max(self.log.last_index(group_id), compacted)
+        if applied < compacted:
+            raise StartError(
+                f"the log of group {group_id} begins after entry {compacted}, "
+                f"but only {applied} entries are applied",
+                "Bring back the two directories of one moment.",
+            )
         if state is None or last < applied:
             if applied:
                 raise StartError(
@@ -152,15 +170,18 @@ class Driver:
                     "Bring back the two directories of one moment.",
                 )
             self._promise(group_id)
-        compacted = state.compacted_index if state else 0
         self._replay(group_id, applied, last)
-        return Group(group_id, Solo(self._node, last), last, compacted)
+        return self._add_group(Group(group_id, Solo(self._node, last), last, compacted))
 
     def new_group(self, group_id: int) -> Group:
         """Return a group that has just been created."""
         self._promise(group_id)
         self._flush_soon()
-        return Group(group_id, Solo(self._node, 0), 0, 0)
+        return self._add_group(Group(group_id, Solo(self._node, 0), 0, 0))
+
+    def _add_group(self, group: Group) -> Group:
+        self._groups.append(group)
+        return group
 
     def _promise(self, group_id: int) -> None:
         core = Solo(self._node, 0)
@@ -193,15 +214,20 @@ class Driver:
 
     # Proposals.
 
-    def propose(self, group: Group, command: bytes) -> asyncio.Future[Applied]:
+    def propose(
+        self, group: Group, command: bytes, *, adds_data: bool = True
+    ) -> asyncio.Future[Applied]:
         """Put an encoded Command into the log of *group*; the future tells what came of it.
 
-        Raises Unavailable, with nothing done, when too much is waiting or storage has failed.
+        Raises, with nothing done, Unavailable when too much is waiting or storage has failed, and
+        ResourceExhausted when the disk is nearly full and the command *adds_data*.
         """
         if self._failed:
             raise Unavailable("the node is stopping")
         if self._pending_bytes + len(command) > limits.queue_bytes_max:
             raise Unavailable("system is too busy try again later")
+        if adds_data:
+            self._take_room(len(command))
         index = group.core.propose()
         proposal = Proposal(group, index, command, self._loop.create_future())
         self._pending_bytes += len(command)
@@ -209,6 +235,28 @@ class Driver:
         self._appending.append(proposal)
         self._flush_soon()
         return proposal.waiter
+
+    def _take_room(self, command_bytes: int) -> None:
+        waiting_count = len(self._appending) + len(self._applying)
+        if self._room.admit(command_bytes, self._pending_bytes, waiting_count):
+            if self._short:
+                self._short = False
+                log.warning("there is room on the disk: writes that add data are taken again")
+            return
+        spaces = [space for space in (self._room.log, self._room.data) if space.short]
+        if not self._short:
+            self._short = True
+            paths = " and ".join(space.path for space in spaces)
+            log.warning(
+                "too little room for %s: only deletes are taken until there is more; "
+                "delete pairs, or make room on the disk",
+                paths,
+            )
+        if self._room.log in spaces:
+            # Pages that hold entries which nobody needs any more are room for the next ones.
+            for group in self._groups:
+                self._compact(group, entries_kept=0)
+        raise ResourceExhausted(no_room)
 
     def _flush_soon(self) -> None:
         """Start the storage threads on what was queued, once for all of this turn of the loop."""
@@ -297,6 +345,7 @@ class Driver:
         """Storage is gone: nothing more can be promised, so everything that waits is told."""
         self._failed = True
         log.error("storage has failed for good: %s", failure)
+        self._crash_report.write(failure)
         error: RegattaError = Internal(f"{failure}: the write may still take effect")
         for step in (*self._appending, *self._applying):
             if isinstance(step, Proposal) and not step.waiter.done():

@@ -5,7 +5,7 @@ the daemon's has but the header, of which only the revision is foretold.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from regatta.pb.mvcc_pb2 import CommandResult
 from regatta.pb.mvcc_pb2 import Compare
@@ -29,6 +29,8 @@ PAGE_BYTES_MAX = 4 * MIB - 1024
 TXN_ANSWER_BYTES_MAX = 16 * MIB
 REQUEST_BYTES_MAX = 4 * MIB
 
+Filled = TypeVar("Filled", bound=Any)
+Answer = TypeVar("Answer", PutResponse, DeleteRangeResponse, TxnResponse)
 Request = RangeRequest | PutRequest | DeleteRangeRequest | TxnRequest
 
 
@@ -97,7 +99,7 @@ class Table:
             size += RangeResponse(kvs=[shown]).ByteSize()
         yield Page(pairs, cut)
 
-    def put(self, request: Any, answer: Any) -> Any:
+    def put(self, request: Any, answer: Filled) -> Filled:
         """Store a pair, and fill an empty *answer* of Put."""
         before = self.pairs.get(request.key)
         if before is not None and request.prev_kv:
@@ -110,7 +112,7 @@ class Table:
         )
         return answer
 
-    def delete(self, request: Any, answer: Any) -> Any:
+    def delete(self, request: Any, answer: Filled) -> Filled:
         """Delete pairs, and fill an empty *answer* of DeleteRange."""
         found = self.selected(request.key, request.range_end)
         if request.prev_kv:
@@ -147,6 +149,7 @@ class Table:
             if kind is None:
                 continue
             body = getattr(operation, kind)
+            filled: Any
             if kind == "request_put":
                 filled = self.put(body, ResponseOp.Put())
             elif kind == "request_delete_range":
@@ -161,7 +164,7 @@ class Table:
         return TxnResponse(succeeded=succeeded, responses=responses)
 
     @staticmethod
-    def answer_of(page: Page, request: Any, answer: Any) -> Any:
+    def answer_of(page: Page, request: Any, answer: Filled) -> Filled:
         """Fill an empty *answer* of a range from a page."""
         answer.more, answer.count = page.more, len(page.pairs)
         if not request.count_only:
@@ -221,7 +224,7 @@ class Model:
         check_keys(request.key, request.range_end)
         return self.tables[request.table]
 
-    def _write(self, name: bytes, change: Callable[[Table], Any]) -> Any:
+    def _write(self, name: bytes, change: Callable[[Table], Answer]) -> Answer:
         """Change a table, which is made if need be, and add the revision to the answer.
 
         A change that is refused is undone. Its entry is in the log nevertheless.
@@ -303,9 +306,9 @@ def check_pair(key: bytes, value: bytes) -> None:
         raise Refusal(PRECONDITION, "value length exceeded max allowed value")
 
 
-def check_part(part: Compare | RequestOp) -> None:
+def check_part(part: Any) -> None:
     """Raise Refusal for a part of a transaction that the call of that kind would not take."""
-    body: Any = part
+    body = part
     if isinstance(part, RequestOp):
         kind = part.WhichOneof("request")
         if kind is None:

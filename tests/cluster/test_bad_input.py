@@ -73,7 +73,7 @@ def code_and_text(send: Callable[[bytes], bytes], data: bytes) -> tuple[str, str
     """Return the error that a request is answered with."""
     with pytest.raises(grpc.RpcError) as caught:
         send(data)
-    return caught.value.code().name, caught.value.details()
+    return caught.value.code().name, caught.value.details() or ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Requests that are wrong: each gets the answer that the gRPC or HTTP specification names."""
 
+import re
 from types import ModuleType
+from urllib.parse import unquote_to_bytes
 
 import ngh2
 import pytest
@@ -273,4 +275,85 @@ def test_drain_of_an_idle_session_ends_it() -> None:
         assert not p.client.want_read
         p.session.receive(b"\0\0\x08\6\1" + bytes(12))  # the ping's acknowledgement
         assert p.session.output(1000)
+        assert p.session.finished
+
+
+@pytest.mark.parametrize("unit", [b"H", b"M", b"S", b"m", b"u", b"n"])
+@pytest.mark.parametrize("digits", [b"1", b"0", b"00000007", b"12345678", b"99999999"])
+def test_timeout_of_every_length_and_unit_is_read(unit: bytes, digits: bytes) -> None:
+    units_ns = {b"H": 3600 * 10**9, b"M": 60 * 10**9, b"S": 10**9, b"m": 10**6, b"u": 1000, b"n": 1}
+    with peer() as p:
+        p.send(frame(b"x"), request_headers(b"/test/Call", (b"grpc-timeout", digits + unit)))
+        p.exchange()
+        assert p.calls[0].timeout_ns == min(int(digits) * units_ns[unit], 2**63 - 1)
+
+
+malformed = [b"1h", b"1s", b"1N", b"1ms", b"+1S", b"0x1S", b"1_0S", b"H", b"100000000n", b"1\xb2S"]
+
+
+@pytest.mark.parametrize("timeout", malformed)
+@pytest.mark.parametrize("path", PATHS)
+def test_malformed_timeout_is_trailers_only_and_reaches_nobody(
+    echo: ModuleType, path: bytes, timeout: bytes
+) -> None:
+    with peer(echo.Echo()) as p:
+        answer = p.ask(frame(b"x"), request_headers(path, (b"grpc-timeout", timeout)))
+        assert answer.headers == {
+            b":status": b"200",
+            b"content-type": b"application/grpc",
+            b"grpc-status": b"13",
+            b"grpc-message": b"malformed grpc-timeout",
+        }
+        assert (answer.body, answer.trailers, p.calls) == (b"", {}, [])
+
+
+def percent_decoded(text: bytes) -> str:
+    return unquote_to_bytes(text).decode()
+
+
+texts = [
+    "".join(map(chr, range(256))),
+    "100 % sure %25 %",
+    "\0\r\n\t\x1f\x7f\x80",
+    "zwölf Boxkämpfer, 十二, 🚣",
+    "~ }",
+]
+
+
+@pytest.mark.parametrize("text", texts)
+def test_message_of_any_characters_is_percent_encoded(text: str) -> None:
+    with peer() as p:
+        for sent_before in (False, True):
+            stream = p.send(frame(b"x"))
+            p.exchange()
+            if sent_before:
+                p.calls[-1].send_message(b"one")
+            p.calls[-1].finish(9, text)
+            p.exchange()
+            message = p.answers[stream].message
+            assert percent_decoded(message) == text
+            assert all(0x20 <= byte <= 0x7E for byte in message)
+            # Only what has to be encoded is, in capitals.
+            assert message.count(b"%") == sum(
+                not 0x20 <= byte <= 0x7E or byte == 0x25 for byte in text.encode()
+            )
+            assert re.fullmatch(rb"([^%]|%[0-9A-F]{2})*", message)
+
+
+def test_message_that_is_no_unicode_is_still_sent() -> None:
+    with peer() as p:
+        stream = p.send(frame(b"x"))
+        p.exchange()
+        p.calls[0].finish(9, "half \ud800 pair")
+        p.exchange()
+        assert p.answers[stream].message == b"half ? pair"
+
+
+def test_header_list_far_over_the_limit_ends_the_connection(echo: ModuleType) -> None:
+    with peer(echo.Echo()) as p:
+        # All but the first are sent as an index into the table.
+        p.send(b"", [*ECHO, *[(b"x", b"v" * 3000)] * 100])
+        p.exchange()
+        (goaway,) = [event for event in p.events if isinstance(event, ngh2.GoAwayReceived)]
+        assert goaway.error_code == ngh2.ErrorCode.ENHANCE_YOUR_CALM
         assert p.session.finished

@@ -308,3 +308,26 @@ def test_tls_without_alpn_is_told_by_the_first_bytes(certificate: tuple[Path, Pa
                 writer.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("hello", "answer"),
+    [
+        (b"INVALID CONNECTION PREFACE\r\n\r\n", b""),
+        (b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"HTTP/1.0 400 Bad Request\r\n"),
+        (b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 OK\r\n"),
+        (b"x" * 9000, b"HTTP/1.0 400 Bad Request\r\n"),
+    ],
+)
+def test_what_is_neither_http1_nor_http2_gets_no_answer(hello: bytes, answer: bytes) -> None:
+    async def scenario() -> None:
+        async with node() as n:
+            for cut in (0, 1, 7, 20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", n.port)
+                writer.write(hello[:cut])
+                await asyncio.sleep(0.01)
+                writer.write(hello[cut:])
+                assert (await reader.readline()) == answer
+                writer.close()
+
+    run(scenario)

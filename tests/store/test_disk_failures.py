@@ -102,6 +102,8 @@ def under_strace(*arguments: str | Path, failing_from: int) -> list[str | Path]:
 
 @pytest.mark.parametrize("step", ["sync", "put"])
 def test_after_a_failed_sync_nothing_more_is_told(tmp_path: Path, step: str) -> None:
+    with running(Machine, tmp_path / "data"):
+        pass  # makes the environment, which takes syncs of its own
     command = under_strace(
         *(sys.executable, "-c", SYNCING, tmp_path / "data", step), failing_from=3
     )

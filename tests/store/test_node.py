@@ -142,6 +142,24 @@ def test_what_is_no_environment_is_refused(log_dir: Path, data_dir: Path) -> Non
     assert error.remedy
 
 
+@pytest.mark.parametrize("name", [b"data", b"meta"])
+def test_a_database_whose_name_is_damaged_is_refused_and_not_made_anew(
+    log_dir: Path, data_dir: Path, name: bytes
+) -> None:
+    write_something(log_dir, data_dir)
+    file = data_dir / "data.mdb"
+    content = file.read_bytes()
+    # In its node, the name stands behind its length and before the root of its tree.
+    node = b"\x04\x00" + name + bytes(4)
+    assert node in content
+    file.write_bytes(
+        content.replace(node, b"\x04\x00" + bytes([name[0] ^ 1]) + name[1:] + bytes(4))
+    )
+    error = refusal(log_dir, data_dir)
+    assert str(error).startswith(f"can't open {data_dir}: ")
+    assert "from a copy" in error.remedy
+
+
 def pages(path: Path) -> int:
     return (path / "data.mdb").stat().st_size // 4096
 
@@ -248,3 +266,12 @@ def test_a_view_may_outlive_a_closed_environment(tmp_path: Path) -> None:
     command = [sys.executable, "-c", VIEW_OUTLIVES_ENVIRONMENT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+def test_a_first_start_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
+    # A file that has its length and not yet its contents, which LMDB would refuse.
+    unfinished = tmp_path / "log" / "unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "data.mdb").write_bytes(bytes(8192))
+    open_stores(tmp_path / "log", tmp_path / "data").close()
+    assert not unfinished.exists()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ TOO_MUCH = (
     b"the transaction looks at more than 1,000,000 pairs or 256 MiB; nothing was changed",
 )
 
-ALL = {"key": b"\0", "range_end": b"\0"}
+ALL: dict[str, Any] = {"key": b"\0", "range_end": b"\0"}
 COUNT = RequestOp(request_range=RequestOp.Range(**ALL, count_only=True))
 KEYS = RequestOp(request_range=RequestOp.Range(**ALL, keys_only=True))
 PUT = RequestOp(request_put=RequestOp.Put(key=b"0", value=b"changed"))

@@ -274,4 +274,44 @@ def test_data_older_than_the_compacted_log_is_refused(tmp_path: Path) -> None:
     asyncio.run(run())
     shutil.rmtree(tmp_path / "data")
     (tmp_path / "older").rename(tmp_path / "data")
-    assert f"entry 101 of group {GROUP} is missing" in run_engine(tmp_path)
+    expected = f"the log of group {GROUP} begins after entry 5000, but only 100 entries are applied"
+    assert expected in run_engine(tmp_path)
+
+
+def test_a_log_that_is_compacted_to_its_end_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "log_entries_kept", 0)
+    monkeypatch.setattr(limits, "log_compaction_entries", 10)
+
+    async def run(start: int) -> list[int]:
+        async with engine_in(tmp_path) as engine:
+            indexes = await write(
+                engine, *[put(*pair) for pair in numbered(start, start + 10).items()]
+            )
+            await asyncio.wait_for(until_compacted(engine, indexes[-1]), 30)
+            return indexes
+
+    assert asyncio.run(run(0)) == list(range(1, 11))
+    assert asyncio.run(run(10)) == list(range(11, 21))
+
+
+def test_a_log_without_any_entries_left_opens_again_and_goes_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with engine_in(tmp_path) as engine:
+            await write(engine, *[put(*pair) for pair in numbered(0, 100).items()])
+            for group in engine._driver._groups:
+                engine._driver._compact(group, entries_kept=0)
+            await asyncio.wait_for(until_compacted(engine, 100), 30)
+
+    asyncio.run(run())
+    data, _ = dump(tmp_path / "log")
+    assert data == {}
+
+    async def go_on() -> None:
+        async with engine_in(tmp_path) as engine:
+            assert pairs(engine) == numbered(0, 100)
+            assert await write(engine, put(b"next")) == [101]
+
+    asyncio.run(go_on())
+    assert asyncio.run(read_all(tmp_path)) == numbered(0, 100) | {b"next": b"value"}

@@ -249,7 +249,7 @@ def odd_messages(
     return st.lists(st.one_of(some), max_size=8).map(b"".join)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=150, deadline=None)
 @given(odd_messages(1, 2, 5, 8, 9, 11, nested={3: odd_messages(1, 2, 3, 4)}))
 def test_odd_commands_are_read_as_protobuf_reads_them(codec: ModuleType, data: bytes) -> None:
     expected = Command.FromString(data)
@@ -264,7 +264,7 @@ def test_odd_commands_are_read_as_protobuf_reads_them(codec: ModuleType, data: b
     )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=150, deadline=None)
 @given(odd_messages(4, nested=dict.fromkeys([1, 2, 3], odd_messages(1, 2, 3, 4, 5))))
 def test_odd_operations_are_read_as_protobuf_reads_them(codec: ModuleType, data: bytes) -> None:
     expected = RequestOp.FromString(data)
@@ -278,7 +278,7 @@ def test_odd_operations_are_read_as_protobuf_reads_them(codec: ModuleType, data:
     )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=150, deadline=None)
 @given(odd_messages(1, 2, 3, 4, 64))
 def test_odd_comparisons_are_read_as_protobuf_reads_them(codec: ModuleType, data: bytes) -> None:
     expected = Compare.FromString(data)

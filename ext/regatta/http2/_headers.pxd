@@ -16,3 +16,5 @@ cdef size_t set_headers(nghttp2_nv *headers, const Buffer *pairs) noexcept nogil
 cdef int add_pairs(Buffer *pairs, object headers) except -1
 # Append grpc-status and, if there is a text, grpc-message. Returns -1 for no memory.
 cdef int add_status(Buffer *pairs, int code, const char *text, size_t size) noexcept nogil
+# Return (name, value) tuples of a request's headers, those with a colon left out.
+cdef list list_headers(const Buffer *pairs)

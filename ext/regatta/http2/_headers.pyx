@@ -57,3 +57,16 @@ cdef int add_status(Buffer *pairs, int code, const char *text, size_t size) noex
         failed |= pairs_append(pairs, b"grpc-message", 12, encoded.data, encoded.size)
         buffer_free(&encoded)
     return failed
+
+
+cdef list list_headers(const Buffer *pairs):
+    cdef const char *text = <const char *>pairs.data
+    cdef Span name, value
+    cdef size_t offset = 0
+    cdef list listed = []
+    while offset < pairs.size:
+        offset = pairs_next(pairs, offset, &name, &value)
+        if text[name.offset] != c":":
+            listed.append((text[name.offset:name.offset + name.size],
+                           text[value.offset:value.offset + value.size]))
+    return listed

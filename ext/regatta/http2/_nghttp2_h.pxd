@@ -42,11 +42,14 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         nghttp2_data_source source
         nghttp2_data_source_read_callback2 read_callback
 
-    int NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_PING
-    int NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_ACK, NGHTTP2_FLAG_END_STREAM
+    int NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_PRIORITY, NGHTTP2_RST_STREAM, NGHTTP2_PING
+    int NGHTTP2_WINDOW_UPDATE
+    int NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_ACK, NGHTTP2_FLAG_END_HEADERS, NGHTTP2_FLAG_END_STREAM
     int NGHTTP2_HCAT_REQUEST
-    int NGHTTP2_NO_ERROR
+    int NGHTTP2_NO_ERROR, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_FLOW_CONTROL_ERROR
+    int NGHTTP2_STREAM_CLOSED, NGHTTP2_ENHANCE_YOUR_CALM
     int NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_CALLBACK_FAILURE, NGHTTP2_ERR_PAUSE
+    int NGHTTP2_ERR_FLOW_CONTROL
     int NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_END_STREAM, NGHTTP2_DATA_FLAG_NO_COPY
     int NGHTTP2_NV_FLAG_NONE, NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE
     int NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
@@ -66,6 +69,9 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     void nghttp2_session_callbacks_set_on_frame_recv_callback(
         nghttp2_session_callbacks *,
         int (*)(nghttp2_session *, const nghttp2_frame *, void *) noexcept)
+    void nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(
+        nghttp2_session_callbacks *,
+        int (*)(nghttp2_session *, const nghttp2_frame *, int, void *) noexcept)
     void nghttp2_session_callbacks_set_on_frame_send_callback(
         nghttp2_session_callbacks *,
         int (*)(nghttp2_session *, const nghttp2_frame *, void *) noexcept)
@@ -86,6 +92,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     void nghttp2_session_del(nghttp2_session *)
     nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t)
     nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **)
+    int nghttp2_session_terminate_session(nghttp2_session *, uint32_t)
     int nghttp2_session_want_read(nghttp2_session *)
     int nghttp2_session_want_write(nghttp2_session *)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t)

@@ -1,10 +1,11 @@
 """An HTTP/2 session: the contract with what owns the socket, and the parts of its work."""
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 
 from regatta.http2._link cimport Link
 from regatta.http2._nghttp2_h cimport nghttp2_frame, nghttp2_nv, nghttp2_session
 from regatta.http2._sink cimport CallSink, Reply
 from regatta.http2._stream cimport Stream
+from regatta.http2._watch cimport Watch
 
 cdef class Call:
     cdef Session session
@@ -25,8 +26,12 @@ cdef class Session:
     cdef object on_call, on_output
     # Heads of the lists that the streams' links of the same names are in.
     cdef Link live, attention, deferred, waiting
+    cdef Watch watch
     cdef Stream *incoming               # whose request headers are arriving, or NULL
     cdef size_t outstanding_bytes       # of answers: built, and not yet handed out by output()
+    # Of answers to calls that were reset. They count until the batch ends, or a batch of calls and
+    # resets would build answers without end.
+    cdef size_t forgone_bytes
     cdef size_t budget_bytes            # left for requests that are larger than a stream's window
     cdef size_t output_bytes_max        # of the output() that is running
     cdef bint output_due                # output() may have something
@@ -35,11 +40,18 @@ cdef class Session:
     cdef bint entered                   # receive() or output() is running
     cdef bint sink_asked                # since the last on_batch_end
     cdef bint cap_felt                  # a call may wait for the outstanding bytes to fall
-    cdef bint draining, dead
+    cdef bint draining                  # a GOAWAY without a last stream has gone
+    cdef bint drained                   # the one with the last stream too
+    cdef int32_t overflown_id           # the stream whose window the peer has overflown, or 0
+    cdef bint deaf                      # nothing is taken in any more; what is due goes out
+    cdef bint dead                      # nothing is done any more
     cdef readonly Py_ssize_t call_count
 
     # Take in received bytes; output may become due.
     cdef int feed(self, const uint8_t *data, Py_ssize_t size) except -1
+    cdef int name_last_call(self, int error_code) noexcept nogil
+    cdef int end_overflown(self) noexcept nogil
+    cdef int take_in(self, const uint8_t *data, size_t size) noexcept nogil
     cpdef bytes output(self, size_t bytes_max)
     cdef bint is_reading_paused(self) noexcept
     cdef bint is_finished(self) noexcept

@@ -11,7 +11,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcmp, strlen
+from libc.string cimport strlen
 
 import logging
 
@@ -23,16 +23,18 @@ from regatta.http2._grpc cimport (
     content_kind, parse_timeout,
 )
 from regatta.http2._headers cimport (
-    ANSWER_HEADERS_MAX, add_pairs, add_status, set_header, set_headers,
+    ANSWER_HEADERS_MAX, add_pairs, add_status, list_headers, set_header, set_headers,
 )
 from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
 from regatta.http2._nghttp2_h cimport *
-from regatta.http2._pairs cimport Span, pairs_append, pairs_next
+from regatta.http2._pairs cimport pairs_append
 from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
-    PREFIX_BYTES, SCAN_COMPRESSED, SCAN_FINE, SCAN_TOO_LARGE, Stream, stream_answer, stream_free,
-    stream_new, stream_prefix, stream_receive, stream_scan, stream_take, stream_text, stream_trim,
+    FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Stream, stream_answer, stream_equals, stream_fault,
+    stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
+    stream_text, stream_trim,
 )
+from regatta.http2._watch cimport watch_init, watch_input
 from regatta.http2._window cimport WINDOW_BYTES, content_length, lacks_window, wanted_bytes
 from regatta.wire._buffer cimport Buffer, buffer_append, buffer_recycle, buffer_reserve
 
@@ -42,6 +44,7 @@ cdef enum:
     BUDGET_BYTES = 64 << 20                     # for requests larger than WINDOW_BYTES together
     OUTSTANDING_BYTES_MAX = 8 << 20             # of answers; more calls wait above it
     HEADER_LIST_BYTES_MAX = 65536
+    HEADER_LIST_ABUSE_BYTES = 4 * HEADER_LIST_BYTES_MAX        # ends the connection
     HEADER_OVERHEAD_BYTES = 32                  # of each header, RFC 9113, 6.5.2
     RESETS_BURST = 20_000                       # honest clients cancel thousands of calls
     RESETS_PER_S = 1_000
@@ -57,7 +60,6 @@ cdef size_t message_bytes_max = request_bytes_max
 cdef size_t body_bytes_max = rest_body_bytes_max
 cdef int INTERNAL = Code.INTERNAL
 cdef int INVALID_ARGUMENT = Code.INVALID_ARGUMENT
-cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
 cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
 
 # What the output() that is running has collected; shared, since it is empty between calls.
@@ -67,10 +69,6 @@ cdef nghttp2_nv[2] ANSWER_BEGIN
 cdef nghttp2_nv[1] TRAILERS_OK
 cdef nghttp2_session_callbacks *CALLBACKS
 cdef nghttp2_option *OPTIONS
-
-
-cdef bint equals(const Stream *stream, Span span, const char *text) noexcept nogil:
-    return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
 
 
 @cython.final
@@ -183,8 +181,6 @@ cdef class Call:
 
 cdef Call make_call(Session session, Stream *stream):
     cdef Call call = Call.__new__(Call)
-    cdef Span name, value
-    cdef size_t offset = 0
     cdef const char *text = <const char *>stream.headers.data
     call.session = session
     call.stream = stream
@@ -192,12 +188,7 @@ cdef Call make_call(Session session, Stream *stream):
     call.path = (text + stream.path.offset)[:stream.path.size]
     call.method = (text + stream.method.offset)[:stream.method.size]
     call.timeout_ns = None if stream.timeout_ns == NO_TIMEOUT else stream.timeout_ns
-    call.headers = []
-    while offset < stream.headers.size:
-        offset = pairs_next(&stream.headers, offset, &name, &value)
-        if text[name.offset] != c":":
-            call.headers.append((text[name.offset:name.offset + name.size],
-                                 text[value.offset:value.offset + value.size]))
+    call.headers = list_headers(&stream.headers)
     return call
 
 
@@ -211,17 +202,15 @@ cdef class Session:
         link_init(&self.attention, NULL)
         link_init(&self.deferred, NULL)
         link_init(&self.waiting, NULL)
+        watch_init(&self.watch)
         self.sink, self.on_call, self.on_output = sink, on_call, on_output
         self.budget_bytes = BUDGET_BYTES
         self.output_due = True
         if nghttp2_session_server_new2(&self.h2, CALLBACKS, <void *>self, OPTIONS):
             raise MemoryError
-        settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
-        settings[0].value = STREAMS_MAX
-        settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
-        settings[1].value = WINDOW_BYTES
-        settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
-        settings[2].value = HEADER_LIST_BYTES_MAX
+        settings[0] = [NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX]
+        settings[1] = [NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_BYTES]
+        settings[2] = [NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEADER_LIST_BYTES_MAX]
         if (nghttp2_submit_settings(self.h2, 0, settings, 3)
                 or nghttp2_session_set_local_window_size(self.h2, 0, 0, CONNECTION_WINDOW_BYTES)):
             raise MemoryError
@@ -239,10 +228,10 @@ cdef class Session:
             self.feed(&data[0], data.shape[0])
 
     cdef int feed(self, const uint8_t *data, Py_ssize_t size) except -1:
-        if self.h2 == NULL or self.dead:
+        if self.h2 == NULL or self.dead or self.deaf:
             return 0
         self.entered = True
-        if nghttp2_session_mem_recv2(self.h2, data, size) < 0:
+        if self.take_in(data, size) < 0:
             self.dead = True
         self.output_due = not self.dead
         self.relieve()
@@ -250,6 +239,23 @@ cdef class Session:
         self.dispatch()
         self.entered = False
         return 0
+
+    cdef int take_in(self, const uint8_t *data, size_t size) noexcept nogil:
+        cdef int error_code = NGHTTP2_NO_ERROR
+        cdef size_t good_size = watch_input(&self.watch, data, size, &error_code)
+        if nghttp2_session_mem_recv2(self.h2, data, good_size) < 0:
+            return self.end_overflown() if self.overflown_id else -1
+        if good_size == size:
+            return 0
+        return nghttp2_session_terminate_session(self.h2, error_code)
+
+    cdef int end_overflown(self) noexcept nogil:
+        """Tell the peer which stream's window it made too large, and end the connection."""
+        self.deaf = True
+        self.draining, self.drained = True, False
+        if nghttp2_submit_rst_stream(self.h2, 0, self.overflown_id, NGHTTP2_FLOW_CONTROL_ERROR):
+            return -1
+        return self.name_last_call(NGHTTP2_FLOW_CONTROL_ERROR)
 
     cpdef bytes output(self, size_t bytes_max):
         cdef bytes data = b""
@@ -279,7 +285,7 @@ cdef class Session:
     cdef bint is_finished(self) noexcept:
         if self.h2 == NULL or self.dead:
             return True
-        return (not nghttp2_session_want_read(self.h2) and not nghttp2_session_want_write(self.h2))
+        return ((self.deaf or not nghttp2_session_want_read(self.h2)) and not nghttp2_session_want_write(self.h2))
 
     def start_drain(self):
         # The peer learns at once that it should go elsewhere. Which calls are the last that we
@@ -290,6 +296,18 @@ cdef class Session:
         if nghttp2_submit_shutdown_notice(self.h2) or nghttp2_submit_ping(self.h2, 0, NULL):
             raise MemoryError
         self.wake()
+
+    def end_drain(self):
+        if self.h2 != NULL and self.name_last_call(NGHTTP2_NO_ERROR) < 0:
+            raise MemoryError
+        self.wake()
+
+    cdef int name_last_call(self, int error_code) noexcept nogil:
+        if not self.draining or self.drained:
+            return 0
+        self.drained = self.output_due = True
+        return nghttp2_submit_goaway(
+            self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), error_code, NULL, 0)
 
     def close(self):
         if self.h2 == NULL:
@@ -314,27 +332,15 @@ cdef class Session:
 
     cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
                              const uint8_t *value, size_t value_size) noexcept nogil:
-        cdef Span span
         stream.header_list_bytes += name_size + value_size + HEADER_OVERHEAD_BYTES
+        if stream.header_list_bytes > HEADER_LIST_ABUSE_BYTES:
+            # A few bytes can stand for a long list, and each costs the time of the whole.
+            return nghttp2_session_terminate_session(self.h2, NGHTTP2_ENHANCE_YOUR_CALM)
         if stream.header_list_bytes > HEADER_LIST_BYTES_MAX:
             stream.headers_overflow = True
             return 0
-        if pairs_append(&stream.headers, name, name_size, value, value_size) < 0:
+        if stream_header(stream, name, name_size, value, value_size) < 0:
             return NGHTTP2_ERR_CALLBACK_FAILURE
-        span.offset = <uint32_t>(stream.headers.size - value_size)
-        span.size = <uint32_t>value_size
-        if name_size == 5 and memcmp(name, b":path", 5) == 0:
-            stream.path = span
-        elif name_size == 7 and memcmp(name, b":method", 7) == 0:
-            stream.method = span
-        elif name_size == 12 and memcmp(name, b"content-type", 12) == 0:
-            stream.content_type = span
-        elif name_size == 12 and memcmp(name, b"grpc-timeout", 12) == 0:
-            stream.timeout = span
-        elif name_size == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
-            stream.encoding = span
-        elif name_size == 14 and memcmp(name, b"content-length", 14) == 0:
-            stream.content_length = span
         return 0
 
     cdef int data_received(self, Stream *stream, bint last, const uint8_t *data,
@@ -377,10 +383,8 @@ cdef class Session:
                 failed = self.request_begun(stream)
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and failed >= 0:
                 failed = self.request_ended(stream)
-        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK and self.draining:
-            failed = nghttp2_submit_goaway(
-                self.h2, 0, nghttp2_session_get_last_proc_stream_id(self.h2), NGHTTP2_NO_ERROR,
-                NULL, 0)
+        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
+            failed = self.name_last_call(NGHTTP2_NO_ERROR)
         return NGHTTP2_ERR_CALLBACK_FAILURE if failed < 0 else 0
 
     cdef int data_sent(self, Stream *stream, const uint8_t *frame_header,
@@ -422,7 +426,7 @@ cdef class Session:
             self.incoming = NULL
         stream.closed = True
         stream.refused = stream.refused or failed or not stream.finished
-        self.outstanding_bytes -= stream.answer.size - stream.sent
+        self.forgone_bytes += stream.answer.size - stream.sent
         self.call_count -= 1
         self.reserve(stream, 0)
         if stream.call != NULL:
@@ -451,9 +455,9 @@ cdef class Session:
         return self.leave_to_python(stream)
 
     cdef int grpc_begun(self, Stream *stream) noexcept nogil:
-        if not equals(stream, stream.method, b"POST"):
+        if not stream_equals(stream, stream.method, b"POST"):
             return self.refuse(stream, 405, INTERNAL, b"gRPC calls are made with POST")
-        if stream.encoding.size and not equals(stream, stream.encoding, b"identity"):
+        if stream.encoding.size and not stream_equals(stream, stream.encoding, b"identity"):
             return self.refuse(stream, 200, UNIMPLEMENTED, b"unknown grpc-encoding")
         if stream.timeout.size:
             stream.timeout_ns = parse_timeout(stream_text(stream, stream.timeout),
@@ -637,15 +641,8 @@ cdef class Session:
         return self.submit(stream, headers, 2 + set_headers(&headers[2], &stream.trailers), False)
 
     cdef int refuse_scan(self, Stream *stream, int scan) noexcept nogil:
-        cdef char[96] text
-        if scan == SCAN_COMPRESSED:
-            return self.refuse(stream, 200, UNIMPLEMENTED,
-                               b"a compressed message without a known grpc-encoding")
-        if scan == SCAN_TOO_LARGE:
-            snprintf(text, sizeof(text), "grpc: received message larger than max (%zu vs. %zu)",
-                     stream.partial_bytes - PREFIX_BYTES, message_bytes_max)
-            return self.refuse(stream, 200, RESOURCE_EXHAUSTED, text)
-        return self.refuse(stream, 200, INTERNAL, b"a message's flags are neither 0 nor 1")
+        cdef char[FAULT_TEXT_BYTES] text
+        return self.refuse(stream, 200, stream_fault(stream, scan, message_bytes_max, text), text)
 
     cdef int refuse_plain(self, Stream *stream, int http_status, const char *text) noexcept nogil:
         """Answer an HTTP error that the session itself found."""
@@ -716,6 +713,8 @@ cdef class Session:
         """Serve calls that were kept back, as far as the outstanding output allows."""
         cdef Link *link = &self.live
         cdef Stream *stream
+        self.outstanding_bytes -= self.forgone_bytes
+        self.forgone_bytes = 0
         if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
             return 0
         if self.cap_felt:
@@ -807,7 +806,7 @@ cdef int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_
                    size_t name_size, const uint8_t *value, size_t value_size, uint8_t flags,
                    void *session) noexcept nogil:
     cdef Stream *stream = (<Session>session).incoming
-    if frame.headers.cat != NGHTTP2_HCAT_REQUEST or stream == NULL or stream.headers_overflow:
+    if frame.headers.cat != NGHTTP2_HCAT_REQUEST or stream == NULL:
         return 0
     return (<Session>session).header_received(stream, name, name_size, value, value_size)
 
@@ -821,6 +820,16 @@ cdef int on_data_chunk(nghttp2_session *h2, uint8_t flags, int32_t stream_id, co
 cdef int on_frame_received(nghttp2_session *h2, const nghttp2_frame *frame,
                            void *session) noexcept nogil:
     return (<Session>session).frame_received(frame)
+
+
+cdef int on_invalid_frame(nghttp2_session *h2, const nghttp2_frame *frame, int error,
+                          void *session) noexcept nogil:
+    # libnghttp2 would end the connection without a word about the stream: end_overflown is for that.
+    if (frame.hd.type != NGHTTP2_WINDOW_UPDATE or frame.hd.stream_id == 0
+            or error != NGHTTP2_ERR_FLOW_CONTROL):
+        return 0
+    (<Session>session).overflown_id = frame.hd.stream_id
+    return NGHTTP2_ERR_CALLBACK_FAILURE
 
 
 cdef int on_frame_sent(nghttp2_session *h2, const nghttp2_frame *frame,
@@ -879,6 +888,7 @@ cdef int prepare() except -1:
     nghttp2_session_callbacks_set_on_header_callback(CALLBACKS, on_header)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(CALLBACKS, on_data_chunk)
     nghttp2_session_callbacks_set_on_frame_recv_callback(CALLBACKS, on_frame_received)
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(CALLBACKS, on_invalid_frame)
     nghttp2_session_callbacks_set_on_frame_send_callback(CALLBACKS, on_frame_sent)
     nghttp2_session_callbacks_set_on_stream_close_callback(CALLBACKS, on_stream_closed)
     nghttp2_session_callbacks_set_send_data_callback(CALLBACKS, on_send_data)

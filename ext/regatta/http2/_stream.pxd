@@ -1,6 +1,7 @@
 """One stream's state in C: its request so far, its answer so far. Nothing of libnghttp2 here."""
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp, strlen
 
 from regatta.http2._link cimport Link
 from regatta.http2._pairs cimport Span
@@ -14,6 +15,9 @@ cdef enum Scan:                 # what stream_scan found
     SCAN_TOO_LARGE = 1          # the message is over the limit; partial_bytes tells by how much
     SCAN_COMPRESSED = 2
     SCAN_BAD_FLAG = 3
+
+cdef enum:
+    FAULT_TEXT_BYTES = 96
 
 cdef struct Stream:
     Link live                   # in the session's list of all streams
@@ -62,10 +66,23 @@ cdef void stream_free(Stream *stream) noexcept nogil
 cdef inline const uint8_t *stream_text(const Stream *stream, Span span) noexcept nogil:
     return stream.headers.data + span.offset
 
+
+cdef inline bint stream_equals(const Stream *stream, Span span, const char *text) noexcept nogil:
+    """Say whether a header's value is *text*."""
+    return span.size == strlen(text) and memcmp(stream_text(stream, span), text, span.size) == 0
+
+# Keep a header of the request, and where its value is if it is one that the session asks for.
+# Returns -1 when there is no memory.
+cdef int stream_header(Stream *stream, const uint8_t *name, size_t name_size,
+                       const uint8_t *value, size_t value_size) noexcept nogil
+
 # Add received bytes to the body and find the messages in them.
 # Returns -1 when there is no memory.
 cdef int stream_receive(Stream *stream, const uint8_t *data, size_t size) noexcept nogil
 cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil
+# Return the gRPC code of a scan that was not fine, and write why to *text*, FAULT_TEXT_BYTES long.
+cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
+                      char *text) noexcept nogil
 
 # Point *message* at the next complete message, without prefix, and count it as taken.
 # Returns False if there is none. The bytes stay until the next call on this stream's body.

@@ -4,15 +4,23 @@ Streams are pooled together with their small buffers, so that a call in the stea
 allocates nothing. The pool is guarded by the GIL.
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove, memset
+from libc.string cimport memcmp, memmove, memset
+
+from regatta.errors import Code
 
 from regatta.http2._grpc cimport NO_TIMEOUT
 from regatta.http2._link cimport link_init
+from regatta.http2._pairs cimport Span, pairs_append
 from regatta.wire._buffer cimport buffer_append, buffer_recycle, buffer_reserve
 
 cdef enum:
     POOL_STREAMS_MAX = 2048
+
+cdef int INTERNAL = Code.INTERNAL
+cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
+cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
 
 cdef Stream *pool = NULL        # linked by live.owner
 cdef Py_ssize_t pooled_count = 0
@@ -65,6 +73,28 @@ cdef void stream_free(Stream *stream) noexcept nogil:
     pooled_count += 1
 
 
+cdef int stream_header(Stream *stream, const uint8_t *name, size_t name_size,
+                       const uint8_t *value, size_t value_size) noexcept nogil:
+    cdef Span span
+    if pairs_append(&stream.headers, name, name_size, value, value_size) < 0:
+        return -1
+    span.offset = <uint32_t>(stream.headers.size - value_size)
+    span.size = <uint32_t>value_size
+    if name_size == 5 and memcmp(name, b":path", 5) == 0:
+        stream.path = span
+    elif name_size == 7 and memcmp(name, b":method", 7) == 0:
+        stream.method = span
+    elif name_size == 12 and memcmp(name, b"content-type", 12) == 0:
+        stream.content_type = span
+    elif name_size == 12 and memcmp(name, b"grpc-timeout", 12) == 0:
+        stream.timeout = span
+    elif name_size == 13 and memcmp(name, b"grpc-encoding", 13) == 0:
+        stream.encoding = span
+    elif name_size == 14 and memcmp(name, b"content-length", 14) == 0:
+        stream.content_length = span
+    return 0
+
+
 cdef int stream_receive(Stream *stream, const uint8_t *data, size_t size) noexcept nogil:
     return buffer_append(&stream.body, data, size)
 
@@ -93,6 +123,19 @@ cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil:
         stream.scanned += stream.partial_bytes
         stream.partial_bytes = 0
         stream.message_count += 1
+
+
+cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
+                      char *text) noexcept nogil:
+    if scan == SCAN_COMPRESSED:
+        snprintf(text, FAULT_TEXT_BYTES, "a compressed message without a known grpc-encoding")
+        return UNIMPLEMENTED
+    if scan == SCAN_TOO_LARGE:
+        snprintf(text, FAULT_TEXT_BYTES, "grpc: received message larger than max (%zu vs. %zu)",
+                 stream.partial_bytes - PREFIX_BYTES, message_bytes_max)
+        return RESOURCE_EXHAUSTED
+    snprintf(text, FAULT_TEXT_BYTES, "a message's flags are neither 0 nor 1")
+    return INTERNAL
 
 
 cdef bint stream_take(Stream *stream, const uint8_t **message, size_t *size) noexcept nogil:

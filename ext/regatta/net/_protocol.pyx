@@ -17,7 +17,10 @@ cdef extern from "Python.h":
 
 cdef enum:
     INPUT_BYTES = 128 * 1024
+    FIRST_LINE_BYTES_MAX = 8192 # longer ones are left to HTTP/1.1 to refuse
     OUTPUT_BYTES = 256 * 1024   # at most so much is handed to the transport in one write
+
+cdef double DRAIN_TIMEOUT_S = 1.0       # for a peer to show that it has heard of the stop
 
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -36,6 +39,8 @@ cdef class Connection:
     cdef Session session        # speaks HTTP/2, once that is settled
     cdef object http1           # speaks HTTP/1.1, once that is settled
     cdef object draining        # the task that waits for its last answer
+    cdef object timer           # of the next thing that the peer has to do
+    cdef bint heard             # something has come from the peer
     cdef bytes seen             # the first bytes, while nothing is settled
     cdef bint writing_paused, reading_paused
 
@@ -52,6 +57,7 @@ cdef class Connection:
         cdef object spoken = None if tls is None else tls.selected_alpn_protocol()
         self.transport = transport
         self.write = transport.write
+        self.timer = self.loop.call_later(self.listener.hello_timeout_s, self.expect_hello)
         self.listener.opened(self)
         if spoken == "h2":
             self.start_http2()
@@ -63,6 +69,7 @@ cdef class Connection:
         return INPUT_VIEW
 
     def buffer_updated(self, Py_ssize_t nbytes):
+        self.heard = True
         if self.session is not None:
             self.session.feed(INPUT, nbytes)
             self.flush()
@@ -91,6 +98,7 @@ cdef class Connection:
         cdef Session session = self.session
         cdef object http1 = self.http1
         self.transport = self.write = self.session = self.http1 = self.draining = None
+        self.timer.cancel()
         if session is not None:
             session.close()
         if http1 is not None:
@@ -105,15 +113,17 @@ cdef class Connection:
 
     def start_drain(self):
         if self.session is not None:
+            self.timer.cancel()
+            self.timer = self.loop.call_later(DRAIN_TIMEOUT_S, self.session.end_drain)
             self.session.start_drain()
             self.flush()
-        elif self.http1 is not None:
+        elif self.http1 is None:
+            self.abort()
+        elif self.draining is None:
             # close() lets go of an idle connection's task, shutdown() waits for a busy one's.
             self.http1.close()
             self.draining = self.loop.create_task(self.http1.shutdown(None))
             self.draining.add_done_callback(self.settle)
-        else:
-            self.abort()
 
     def settle(self, object task=None):
         self.listener.settled(self)
@@ -122,22 +132,30 @@ cdef class Connection:
         if self.transport is not None:
             self.transport.abort()
 
+    def expect_hello(self):
+        # A peer that has nothing to ask costs as much as one that works.
+        if not self.heard or (self.session is None and self.http1 is None):
+            self.abort()
+
     # -- between them ----------------------------------------------------------------------------
 
     cdef object choose(self, bytes data):
         """Look at the first bytes, which may come in pieces, and hand them on."""
         cdef bytes seen = self.seen + data
-        if PREFACE.startswith(seen) and len(seen) < len(PREFACE):
-            self.seen = seen
-            return
+        cdef bytes line = seen.lstrip(b"\r\n")
         self.seen = b""
         if seen.startswith(PREFACE):
             self.start_http2()
             self.session.receive(seen)
             self.flush()
-        else:
+        elif PREFACE.startswith(seen) or (b"\n" not in line and len(seen) < FIRST_LINE_BYTES_MAX):
+            self.seen = seen
+        elif b" HTTP/" in line.partition(b"\n")[0] or len(seen) >= FIRST_LINE_BYTES_MAX:
             self.start_http1()
             self.http1.data_received(seen)
+        else:
+            # Neither, so that there is no language in which to say so.
+            self.transport.close()
 
     cdef object start_http2(self):
         self.session = Session(self.sink, self.connect(self.peer_name()), self.flush_soon)
@@ -168,6 +186,10 @@ cdef class Connection:
             self.write(data)
             if self.session is None:
                 return
+        if self.session.dead:
+            # A flood, or no HTTP/2 at all: nothing of it is worth waiting for.
+            self.abort()
+            return
         if self.session.is_finished():
             self.transport.close()
             self.settle()

@@ -19,6 +19,10 @@ cdef class Environment:
     cdef MDB_dbi data           # the big database: pairs, or log entries
     cdef MDB_dbi meta           # the small one beside it
     cdef readonly str path      # of the directory
+    cdef bytes file_name        # of data.mdb, for the storage threads
+    cdef const char *file_path
+    cdef uint64_t file_device   # which file is open under that name
+    cdef uint64_t file_number
     # Read transactions that live outside one call. close() leaves the closing to the last one,
     # because LMDB forbids it before.
     cdef size_t readers
@@ -33,6 +37,10 @@ cdef class Environment:
     # After a commit or sync has failed with *code*: may the same turn be tried again? A failed
     # sync, or a failed write of the meta page, is final (the kernel may have dropped the pages).
     cdef bint may_retry(self, int code) noexcept nogil
+
+    # Is the open file still the one at its path? A file that was deleted can be written and
+    # synced for ever without an error.
+    cdef bint is_in_place(self) noexcept nogil
 
 cdef struct SyncStats:          # of the whole process, since it began
     uint64_t count              # syncs that succeeded

@@ -1,4 +1,5 @@
 import os
+import shutil
 import resource
 import signal
 from pathlib import Path
@@ -8,12 +9,17 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.errno cimport EINVAL
 from libc.errno cimport EIO
+from libc.errno cimport ENOENT
 from libc.errno cimport ENOMEM
 from libc.errno cimport ENOSPC
+from libc.errno cimport ENOTDIR
 from libc.errno cimport EDQUOT
 from libc.errno cimport errno
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
+from posix.stat cimport fstat
+from posix.stat cimport stat as stat_path
+from posix.stat cimport struct_stat
 from posix.unistd cimport fdatasync
 
 from regatta.measure._histogram cimport Histogram
@@ -32,8 +38,10 @@ cdef extern from *:
 cdef enum:
     READERS_MAX = 4096
     MAP_BYTES_MIN_SHIFT = 30
+    LOCK_FILE_BYTES = 4096 + 64 * READERS_MAX   # a little more than LMDB asks for
     DESCRIPTORS_MAX = 1024      # environments are opened before anything else takes descriptors
 
+OPEN_REMEDY = "check that the directory is there, writable and not full"
 MAP_BYTES = 1 << 40             # address space, not disk
 
 # Where the syncs of each open environment are counted, by file descriptor.
@@ -84,21 +92,53 @@ cdef class Environment:
         self.path = os.fspath(path)
         if not sync_meta:
             flags |= MDB_NOMETASYNC
-        made = not os.path.exists(os.path.join(self.path, "data.mdb"))
+        self.file_name = os.fsencode(os.path.join(self.path, "data.mdb"))
+        self.file_path = self.file_name
+        if not os.path.exists(self.file_name):
+            make_environment(self.path)
+        self._reserve_lock_file()
         self._open(flags)
         try:
+            self._note_file()
             self._count_syncs()
             # First: a look at a page that is missing would be a SIGBUS.
             self._check_length()
             self._open_databases()
+            # What a killed process wrote may not be on the disk yet: first it, then what builds on it.
+            self._check(mdb_env_sync(self.env, 1))
+            sync_directory(self.path)
         except BaseException:
             self.close()
             raise
-        if made:
-            sync_directory(self.path)
 
     def __dealloc__(self):
         self.close_file()
+
+    def _reserve_lock_file(self):
+        """Give the table of readers its room on the disk.
+
+        LMDB makes it with a hole and writes to it through a map: on a full disk that is a SIGBUS.
+        """
+        try:
+            with open(os.path.join(self.path, "lock.mdb"), "ab") as file:
+                os.chmod(file.fileno(), 0o600)
+                os.posix_fallocate(file.fileno(), 0, LOCK_FILE_BYTES)
+        except OSError as error:
+            raise StartError(f"can't open {self.path}: {error.strerror}", OPEN_REMEDY) from None
+
+    def _note_file(self):
+        cdef struct_stat found
+        cdef int descriptor
+        self._check(mdb_env_get_fd(self.env, &descriptor))
+        if fstat(descriptor, &found) != 0:
+            self._check(errno)
+        self.file_device, self.file_number = found.st_dev, found.st_ino
+
+    cdef bint is_in_place(self) noexcept nogil:
+        cdef struct_stat found
+        if stat_path(self.file_path, &found) != 0:
+            return errno != ENOENT and errno != ENOTDIR
+        return found.st_dev == self.file_device and found.st_ino == self.file_number
 
     def close(self):
         """Close the environment, now or once the last view of it is gone."""
@@ -157,22 +197,26 @@ cdef class Environment:
 
     def _open_databases(self):
         cdef MDB_txn *txn = NULL
+        cdef MDB_stat stat
         self._check(mdb_txn_begin(self.env, NULL, 0, &txn))
-        cdef int code = mdb_dbi_open(txn, b"data", MDB_CREATE, &self.data)
+        # Database 1 holds the names of the others; both are made in one transaction or not at all.
+        mdb_stat(txn, 1, &stat)
+        cdef unsigned int flags = MDB_CREATE if stat.ms_entries == 0 else 0
+        cdef int code = mdb_dbi_open(txn, b"data", flags, &self.data)
         if code == 0:
-            code = mdb_dbi_open(txn, b"meta", MDB_CREATE, &self.meta)
+            code = mdb_dbi_open(txn, b"meta", flags, &self.meta)
         if code != 0:
             mdb_txn_abort(txn)
-            self._check(code)
+            self._check(MDB_INVALID if code == MDB_NOTFOUND else code)
         self._check(mdb_txn_commit(txn))
 
     def _check(self, int code):
         if code == 0:
             return
-        if code in (MDB_INVALID, MDB_VERSION_MISMATCH):
+        if code in (MDB_INVALID, MDB_VERSION_MISMATCH, MDB_CORRUPTED, MDB_PAGE_NOTFOUND):
             remedy = "restore the directory from a copy, or give an empty one"
         else:
-            remedy = "check that the directory is there, writable and not full"
+            remedy = OPEN_REMEDY
         raise StartError(f"can't open {self.path}: {mdb_strerror(code).decode()}", remedy)
 
     def _check_length(self):
@@ -277,6 +321,35 @@ cdef class Environment:
         mdb_txn_abort(txn)
         return stat.ms_entries
 
+    def free_page_count(self):
+        """Return how many pages inside the file are free for other use, now or before long."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, value
+        cdef size_t count, total = 0
+        cdef int code
+        self._check(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn))
+        # Database 0 is LMDB's free list: transaction id -> count, then page numbers.
+        code = mdb_cursor_open(txn, 0, &cursor)
+        while code == 0:
+            code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+            if code == 0 and value.mv_size >= sizeof(count):
+                memcpy(&count, value.mv_data, sizeof(count))
+                total += count
+        if cursor != NULL:
+            mdb_cursor_close(cursor)
+        mdb_txn_abort(txn)
+        if code != MDB_NOTFOUND:
+            self._check(code)
+        return total
+
+    def disk_bytes(self):
+        """Return (bytes free, bytes in all) of the file system that the file is on."""
+        cdef int descriptor
+        self._check(mdb_env_get_fd(self.env, &descriptor))
+        system = os.fstatvfs(descriptor)
+        return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+
     def page_counts(self):
         """Return (bytes a page, pages in the file, readers at most so far)."""
         cdef MDB_envinfo info
@@ -339,6 +412,30 @@ class EnvironmentState(NamedTuple):
     reader_slots: int       # readers at once, of all processes, at most so far
 
 
+def make_environment(path):
+    """Make an empty environment in *path*: all of it or nothing, whenever the power goes.
+
+    LMDB refuses a file whose first pages are only partly there, so it gets its name last.
+    """
+    cdef Environment made = Environment.__new__(Environment)
+    made.path = os.path.join(path, "unfinished")
+    shutil.rmtree(made.path, ignore_errors=True)
+    try:
+        os.mkdir(made.path, 0o700)
+    except OSError as error:
+        raise StartError(f"can't open {path}: {error.strerror}", OPEN_REMEDY) from None
+    try:
+        made._reserve_lock_file()
+        made._open(MDB_NOTLS)
+        made._open_databases()
+        made._check(mdb_env_sync(made.env, 1))
+    finally:
+        made.close()
+    os.rename(os.path.join(made.path, "data.mdb"), os.path.join(path, "data.mdb"))
+    sync_directory(path)
+    shutil.rmtree(made.path)
+
+
 def sync_directory(path):
     """Sync a directory itself, so that files made in it survive a power cut; LMDB doesn't."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -351,11 +448,16 @@ def sync_directory(path):
 def make_directory(path):
     """Make *path* with its parents, each synced into its own parent."""
     path = Path(path).absolute()
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
-    sync_directory(path.parent)
+    made = not path.is_dir()
+    if made:
+        make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        # Even if it was there: who made it may have been killed before this.
+        sync_directory(path.parent)
+    except PermissionError:
+        if made:
+            raise
 
 
 cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil:

@@ -45,6 +45,8 @@ cdef extern from "lmdb.h" nogil:
         MDB_SUCCESS
         MDB_NOTFOUND
         MDB_PANIC
+        MDB_CORRUPTED
+        MDB_PAGE_NOTFOUND
         MDB_MAP_FULL
         MDB_VERSION_MISMATCH
         MDB_INVALID

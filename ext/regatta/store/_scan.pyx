@@ -4,6 +4,7 @@ from libc.string cimport memcpy
 from libc.string cimport memset
 
 from regatta.store._env cimport cursor_get
+from regatta.store._lmdb_h cimport MDB_CORRUPTED
 from regatta.store._lmdb_h cimport MDB_GET_CURRENT
 from regatta.store._lmdb_h cimport MDB_NEXT
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
@@ -83,9 +84,14 @@ cdef int move(Scan *scan, MDB_val *key, MDB_val *value) noexcept nogil:
         scan.started = True
         stored_key(key_bytes, scan.table, scan.query.key, key)
         code = cursor_get(scan.cursor, key, value, MDB_SET_RANGE)
-    if code == 0 and not key_in_range(key, scan.table, &scan.query):
-        return MDB_NOTFOUND
-    return code
+    if code != 0:
+        return code
+    if key.mv_size <= TABLE_ID_SIZE:
+        return MDB_CORRUPTED
+    if key_in_range(key, scan.table, &scan.query):
+        return 0
+    # Keys come in order: one from before the range is that of a damaged page.
+    return MDB_CORRUPTED if number_read(<const uint8_t *>key.mv_data) < scan.table else MDB_NOTFOUND
 
 
 cdef inline bint has_filter(const Query *query) noexcept nogil:

@@ -40,6 +40,7 @@ cdef extern from * nogil:
 cdef enum:
     RETRY_WAIT_US = 200_000     # between tries of a turn that met a full disk
     KEPT_CAPACITY_MAX = 8 << 20     # a queue that grew larger gives its memory back
+    FILE_GONE = -1              # a failure code that is neither LMDB's nor an errno
 
 cdef size_t turn_bytes_max = limits.turn_bytes_max
 
@@ -78,6 +79,8 @@ cdef class TurnWriter:
         cdef int code = load_acquire_int(&self.failure_code)
         if code == 0:
             return None
+        if code == FILE_GONE:
+            return f"{self.environment.path}/data.mdb was deleted or replaced while it was in use"
         cdef int sync_errno = sync_stats().failure
         what = "a sync failed" if sync_errno else "a write failed"
         text = error_text(sync_errno if sync_errno else code).decode()
@@ -180,7 +183,7 @@ cdef class TurnWriter:
             store_release_int(&self.stalled_code, code)
             self._wake()
             usleep(RETRY_WAIT_US)
-        code = self.after_commit()
+        code = self.after_commit() if self.environment.is_in_place() else FILE_GONE
         if code != 0:
             return code
         store_release_int(&self.stalled_code, 0)

@@ -23,8 +23,10 @@ from regatta.store._env cimport error_text
 from regatta.store._env cimport txn_id
 from regatta.store._env cimport txn_renew
 from regatta.store._env cimport txn_reset
+from regatta.store._lmdb_h cimport MDB_CORRUPTED
 from regatta.store._lmdb_h cimport MDB_NEXT
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
+from regatta.store._lmdb_h cimport MDB_PAGE_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_SET_RANGE
 from regatta.store._pairs cimport Outcome
 from regatta.store._pairs cimport Table
@@ -429,4 +431,6 @@ cdef int _check(int code) except -1:
         return 0
     if code == CATALOGUE_DAMAGED:
         raise DataLoss("a stored record is damaged")
+    if code == MDB_CORRUPTED or code == MDB_PAGE_NOTFOUND:
+        raise DataLoss("a page of the database is damaged")
     raise Internal(f"reading failed: {error_text(code).decode()}")
