@@ -25,10 +25,10 @@ def note_compactions(path: Path) -> None:
     notes = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     compact = Driver._compact
 
-    def noted(driver: Driver, group: Group) -> None:
+    def noted(driver: Driver, group: Group, *, entries_kept: int) -> None:
         if not group.compacting:
             os.write(notes, b"compacting %d\n" % group.id)
-        compact(driver, group)
+        compact(driver, group, entries_kept=entries_kept)
 
     Driver._compact = noted  # type: ignore[method-assign, assignment]
 

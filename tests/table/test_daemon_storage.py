@@ -62,7 +62,7 @@ def test_a_failed_sync_stops_the_daemon(daemon: Daemon) -> None:
     daemon.start()
     put(daemon, b"key", b"value")
     assert daemon.stop() == 0
-    inject = "inject=fdatasync:error=EIO:when=2+"  # of each thread
+    inject = "inject=fdatasync:error=EIO:when=3+"  # of each thread
     daemon.command_prefix = (
         *(strace, "-f", "-qq", "-o", "/dev/null"),
         *("-e", "trace=fdatasync", "-e", inject),
