@@ -147,7 +147,8 @@ coverage: .venv/.built .venv/.requirements-dev
 # process. Tests that start other programs do not fit: those would be watched too.
 SANITIZED = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
   LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"
-SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/store tests/table tests/api
+SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/store tests/table tests/api \
+  --ignore=tests/api/test_sockets.py
 SANITIZED_TESTS_SHORT := tests/wire tests/http2 tests/store/test_machine.py tests/table/test_range.py
 
 build/.sanitized: setup.py $(EXTENSIONS) $(shell find regatta -name '*.py') .venv/.built

@@ -10,6 +10,7 @@ last half: by then caches are full, and both files have free pages enough to be 
 
 import argparse
 import asyncio
+import os
 import re
 import sys
 import tempfile
@@ -26,6 +27,9 @@ from tests.soak.visitors import Visits
 ROUND_S = 8.0
 ROUNDS_TO_RESET = 5
 SETTLE_S = 5.0
+
+# The daemon's allocator gives large pieces back at once, so that what it keeps is what is in use.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 # What the curve shows of each sample: a title and how its numbers are printed.
 COLUMNS = {
@@ -153,6 +157,7 @@ def main() -> int:
     parser.add_argument("seconds", type=float, nargs="?", default=120)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    os.environ.update(ALLOCATOR)
     with tempfile.TemporaryDirectory(prefix="regatta-soak-") as name:
         directory = Path(name)
         daemon = Daemon(directory, Certificate.make(directory), "--api.reflection-api")

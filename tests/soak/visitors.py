@@ -30,7 +30,7 @@ from tests.soak.keepers import check
 SHARED, QUIET, FIXED, LEFT = b"shared", b"quiet", b"fixed", b"left"
 FIXED_KEYS, FIXED_VALUE_BYTES = 400, 32_768  # more than a deaf client's windows and our buffers
 TABLES = (SHARED, QUIET, FIXED, LEFT)
-BALLAST, BALLAST_BYTES = 34, 2 << 20  # in each table: more than a log keeps
+BALLAST, BALLAST_BYTES = 50, 2 << 20  # in each table: more than a log keeps
 BATCH = 32
 INVALID_ARGUMENT = 3
 
@@ -97,9 +97,10 @@ class Visits:
         Values of 2 MiB need pages in a row, so that a young file grows a little for long; and the
         logs of quiet tables would take long to be as large as logs become.
         """
-        for table in TABLES:
-            for number in range(BALLAST):
+        for number in range(BALLAST):
+            for table in TABLES:
                 await self.grpc.put(table, b"%d" % number, bytes(BALLAST_BYTES))
+        for table in TABLES:
             await self.grpc.delete(table, b"\0", b"\0")
 
     async def fill(self) -> None:
