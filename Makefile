@@ -13,7 +13,8 @@ PROTOS := $(wildcard proto/regatta/pb/*.proto)
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test lint types check coverage sanitize annotate bench model
+.PHONY: build run run-client test lint types check powercut coverage annotate bench model
+.PHONY: sanitize sanitize-short fuzz soak
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
@@ -43,6 +44,10 @@ check: lint types test
 # Reads and writes beside the server that one would write first; needs h2load and two cores.
 bench: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m bench.load.compare $(ARGS)
+
+# The long form of a part of `make test`: the power is cut at very many moments; needs strace.
+powercut: .venv/.built .venv/.requirements-dev
+	REGATTA_CUTS=$(or $(CUTS),1500) .venv/bin/python -m pytest -s tests/powercut $(ARGS)
 
 # --- What the targets above stand on -------------------------------------------------------------
 
@@ -112,24 +117,49 @@ lock:
 	(echo "# Made from requirements.in and requirements-dev.in by \`make lock\`."; \
 	  build/lock/bin/pip freeze --all --exclude pip) >requirements-dev.txt
 
+# Tests in build/ its build in place of the one beside the sources.
+PYTEST_OF = $(ELSEWHERE) REGATTA_TESTED=$(CURDIR)/build/$(1) .venv/bin/python $(2) \
+  -m pytest -o pythonpath="build/$(1) ."
+
 # A build of its own, far slower, that tells which lines of Python and Cython the tests reach.
 coverage: .venv/.built .venv/.requirements-dev
 	REGATTA_BUILD=coverage $(SETUP) build --build-lib build/coverage --build-temp build/coverage-objects
-	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/coverage COVERAGE_CORE=ctrace \
-	  .venv/bin/python -m coverage run -m pytest $(ARGS)
+	PYTHONPATH=$(CURDIR)/build/coverage COVERAGE_CORE=ctrace \
+	  $(call PYTEST_OF,coverage,-m coverage run) $(ARGS)
 	.venv/bin/python -m coverage report
+
+# A build of its own, watched for faults of memory and arithmetic in C; what is found ends the
+# process. Tests that start other programs do not fit: those would be watched too.
+SANITIZED = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"
+SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/store tests/table tests/api
+SANITIZED_TESTS_SHORT := tests/wire tests/http2 tests/store/test_machine.py tests/table/test_range.py
+
+build/.sanitized: setup.py $(EXTENSIONS) $(shell find regatta -name '*.py') .venv/.built
+	@echo "Compiling with sanitizers"
+	@REGATTA_BUILD=sanitize $(SETUP) build --parallel $(shell nproc) \
+	  --build-lib build/sanitize --build-temp build/sanitize-objects
+	@touch $@
+
+sanitize: build/.sanitized .venv/.requirements-dev
+	$(SANITIZED) $(call PYTEST_OF,sanitize) $(or $(ARGS),$(SANITIZED_TESTS))
+
+sanitize-short: build/.sanitized .venv/.requirements-dev
+	$(SANITIZED) $(call PYTEST_OF,sanitize) $(SANITIZED_TESTS_SHORT)
+
+# Inputs by the million, each made from its number, on the build with sanitizers. TARGET is http2,
+# range, command or json; all of them if it is not given. `make fuzz INPUTS=1 FIRST=4711` is one.
+fuzz: build/.sanitized .venv/.requirements-dev
+	$(SANITIZED) $(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize:$(CURDIR) .venv/bin/python \
+	  -m tests.fuzz $(TARGET) --inputs $(or $(INPUTS),20000) --first $(or $(FIRST),0) $(ARGS)
+
+# Clients of every kind at once, good and bad, on a daemon; fails if it answers wrong or grows.
+soak: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m tests.soak $(or $(SECONDS),120) $(ARGS)
 
 # Many thousand random operations and some hundred restarts, held to a model; takes half an hour.
 model: .venv/.built .venv/.requirements-dev
 	REGATTA_MODEL_EXAMPLES=500 .venv/bin/python -m pytest -s tests/cluster/test_kv_model.py $(ARGS)
-
-# A build of its own, watched for faults of memory and arithmetic in C. Tests that start other
-# programs do not fit: those would be watched too.
-sanitize: .venv/.built .venv/.requirements-dev
-	REGATTA_BUILD=sanitize $(SETUP) build --build-lib build/sanitize --build-temp build/sanitize-objects
-	$(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
-	  LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
-	  .venv/bin/python -m pytest $(or $(ARGS),tests/http2)
 
 # Coloured HTML of the C that Cython makes, in build/cython-html.
 annotate: .venv/.built

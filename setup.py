@@ -14,7 +14,8 @@ HEADERS = [LMDB, *([] if SYSTEM_NGHTTP2 else [f"{NGHTTP2}/includes"])]
 PROFILE = os.environ.get("REGATTA_BUILD", "release")
 ANNOTATE = os.environ.get("REGATTA_ANNOTATE") == "1"
 COMMON = ["-g", "-fno-omit-frame-pointer", "-Wno-unused-but-set-variable"]
-SANITIZE = ["-fsanitize=address,undefined"]
+# What UBSan finds ends the process, as what ASan finds does.
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 TRACE = ["CYTHON_TRACE=1", "CYTHON_TRACE_NOGIL=1", "CYTHON_USE_SYS_MONITORING=0"]
 COMPILE, LINK, MACROS = {
     "release": (["-O3", "-fvisibility=hidden", *COMMON], [], []),

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from regatta import config_forms
 from regatta.environment import names_of
 from regatta.environment import source_of
 from regatta.errors import StartError
@@ -48,6 +47,9 @@ def read_file(flags: Flags, path: Path) -> tuple[Source, list[str]]:
 
     Raises StartError, marked as wrong usage, when it can't be read or a value has the wrong shape.
     """
+    # Imported here: a node without a file need not wait for YAML.
+    from regatta import config_forms
+
     form = path.suffix.removeprefix(".").lower()
     if form not in config_forms.FORMS:
         raise wrong(f"{path}: this form of file is not read", f"Write it as {readable}.")
@@ -94,7 +96,7 @@ def settings_of_tree(flags: Flags, tree: Mapping[str, Any], path: Path) -> tuple
     seen: set[str] = set()
     for key, value in leaves(tree):
         if key in seen:
-            raise wrong(f"{key} is there twice in {path}", "Keep one of the two.")
+            raise wrong(f"{quoted(key)} is there twice in {path}", "Keep one of the two.")
         seen.add(key)
         flag = owner(known, key)
         if flag is None:

@@ -13,16 +13,21 @@ from typing import Any
 import yaml
 
 COMMENT = {"ini": re.compile(r"(?:^|\s)[#;].*"), "env": re.compile(r"(?:^|\s)#.*")}
+NULL = "tag:yaml.org,2002:null"
 IN_QUOTES = re.compile(r"""(['"])(.*)\1""")
 INI_PAIR = re.compile(r"([^=:\s][^=:]*?)\s*[=:]\s*(.*)")
 ENV_PAIR = re.compile(r"(?:export\s+)?([^=\s]+)\s*=\s*(.*)")
 PROPERTY = re.compile(r"((?:\\.|[^\\=:\s])+)\s*[=:]?\s*(.*)")
 PROPERTY_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
 CONTINUED = re.compile(r"(?<!\\)(?:\\\\)*\\$")
+problem_length_max = 300
 
 
 class FormError(ValueError):
     """The text does not have its form; str() says in one line what is wrong and where."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(" ".join(problem.split())[:problem_length_max])
 
 
 def parse(form: str, text: str) -> Mapping[str, Any]:
@@ -37,7 +42,7 @@ def parse(form: str, text: str) -> Mapping[str, Any]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise FormError(f"{error.problem} (line {line})") from None
     except (ValueError, yaml.YAMLError) as error:
-        raise FormError(" ".join(str(error).split())) from None
+        raise FormError(str(error)) from None
     if found is None:
         return {}  # an empty YAML file
     if not isinstance(found, Mapping):
@@ -45,14 +50,8 @@ def parse(form: str, text: str) -> Mapping[str, Any]:
     return found
 
 
-class TextLoader(yaml.SafeLoader):
-    """Reads YAML with every plain scalar as text, null excepted, and refuses double keys."""
-
-    # YAML would take 010 for 8, 1:30 for 90 and "no" for false.
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith(":null")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+class TextLoader(yaml.BaseLoader):
+    """Reads YAML with every scalar as text, null excepted, and refuses double keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the map of *node*."""
@@ -65,6 +64,12 @@ class TextLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+# A text is None only where it is a plain null or nothing at all. What else YAML makes of plain
+# scalars, 8 of 010, 90 of 1:30 and false of no, is not meant in a configuration.
+TextLoader.add_implicit_resolver(NULL, re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+TextLoader.add_constructor(NULL, lambda loader, node: None)
 
 
 def parse_yaml(text: str) -> Any:

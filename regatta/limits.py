@@ -34,5 +34,6 @@ queue_bytes_max = 128 * MIB  # writes waiting for the log; more are refused
 
 log_entries_kept = 5_000
 log_compaction_entries = 10_000  # entries between compactions
+log_compaction_bytes = 64 * MIB  # of a group's entries; above it, the older half is removed
 
 metrics_tables_max = 1_000  # tables whose numbers /metrics shows, those made first

@@ -1,10 +1,15 @@
 """The configuration file in all of its forms, and which source of settings counts most."""
 
+import os
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import lists
+from hypothesis.strategies import sampled_from
+from hypothesis.strategies import text
 
 from regatta.config import FLAGS
 from regatta.config import Settings
@@ -12,11 +17,14 @@ from regatta.config import load
 from regatta.config_file import find_file
 from regatta.config_file import known_flags
 from regatta.config_file import read_file
+from regatta.config_forms import FORMS
 from regatta.environment import names_of
 from regatta.environment import read_environment
 from regatta.errors import StartError
 from regatta.flags import Address
 from regatta.flags import Flag
+
+fuzz_examples = int(os.environ.get("REGATTA_FUZZ_EXAMPLES", "40"))  # of each form
 
 ALL_SAY_THE_SAME = {
     "yaml": """
@@ -236,16 +244,17 @@ def test_a_foreign_file_is_not_warned_of_without_end(tmp_path: Path) -> None:
         ("yaml", "raft: {initial-members: {1: [a]}}", "raft.initial-members in PATH: a list is"),
         ("yaml", "raft: {initial-members: {1: a}}", 'raft.initial-members in PATH: "1=a" is not'),
         ("yaml", "log-level: loud", 'log-level in PATH: unknown level "loud"'),
-        ("yaml", "raft.node-id: 1\nraft: {node-id: 2}", "raft.node-id is there twice in PATH"),
+        ("yaml", "raft.node-id: 1\nraft: {node-id: 2}", '"raft.node-id" is there twice in PATH'),
         ("yaml", "raft: {node-id: 1}\nraft: {}", "PATH is not yaml: the key raft is there twice"),
         ("yaml", "a: [1", "PATH is not yaml: expected ',' or ']', but got '<stream end>' (line 1)"),
         ("yaml", "a: *b", "PATH is not yaml: found undefined alias"),
-        ("yaml", "a: !!python/object:os.system {}", "PATH is not yaml: could not determine a"),
+        ("yaml", "raft: !!python/object:os.system {node-id: 0}", "raft.node-id in PATH must not"),
+        ("yaml", "raft: &a [*a]", "PATH is not yaml: found unconstructable recursive node"),
         ("yaml", "? [a]\n: 1", "PATH is not yaml: a key is no text (line 1)"),
         ("yaml", "- a", "PATH is not yaml: it holds no keys"),
         ("yaml", "a: 1\n---\nb: 1", "PATH is not yaml: but found another document (line 2)"),
         ("yaml", "a: \x01", "PATH is not yaml: unacceptable character"),
-        ("yaml", "[" * 10_000, "PATH is not yaml: it is nested too deeply"),
+        ("yaml", "[" * 1_000, "PATH is not yaml: it is nested too deeply"),
         ("json", "[" * 100_000, "PATH is not json: it is nested too deeply"),
         ("json", '{"a": 1,}', "PATH is not json: "),
         ("json", '{"a": 1, "a": 2}', "PATH is not json: the key a is there twice"),
@@ -269,6 +278,32 @@ def test_a_foreign_file_is_not_warned_of_without_end(tmp_path: Path) -> None:
 def test_a_mistake_names_file_and_key(tmp_path: Path, form: str, text: str, problem: str) -> None:
     path = written(tmp_path, form, text)
     assert str(refusal(path)).startswith(problem.replace("PATH", str(path)))
+
+
+WORDS = (
+    *("raft", "node-id", "kafka.topics", "raft.initial-members", "RAFT_NODE_ID", "config"),
+    *("\n", "  ", ": ", "=", "[", "]", "{", "}", ",", "#", "'", '"', "\\", "- ", "&a ", "*a"),
+    *("<<", "|", "1", "true", "null", "~", "2024-01-01", ".inf", "0x1", "\0", "\ud7ff", "\\u0000"),
+    *("!!int ", "1=a:1"),
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_text_is_too_strange(tmp_path_factory: pytest.TempPathFactory, form: str) -> None:
+    path = tmp_path_factory.mktemp("strange") / f"config.{form}"
+
+    @settings(max_examples=fuzz_examples, deadline=None, database=None)
+    @given(lists(sampled_from(WORDS) | text(max_size=3), max_size=25).map("".join))
+    def makes_settings_or_one_line(content: str) -> None:
+        path.write_bytes(content.encode(errors="surrogatepass"))
+        problem = ""
+        try:
+            settings_of(path)
+        except StartError as error:
+            problem = f"{error}{error.remedy}"
+        assert "\n" not in problem
+
+    makes_settings_or_one_line()
 
 
 def test_files_that_can_not_be_read_are_refused(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class Limit:
         self._seconds = seconds
         self._error = error
         self._expired = False
+        self._task: asyncio.Task[object] | None = None
         self.tick = 0  # in which it runs out; 0 while it lies in no slot
 
     async def __aenter__(self) -> "Limit":
@@ -95,9 +96,12 @@ class Limit:
         traceback: TracebackType | None,
     ) -> None:
         self.lift()
+        # Not kept: a cancelled task keeps its frames, and with them this limit.
+        task, self._task = self._task, None
         if (
             self._expired
-            and self._task.uncancel() <= self._cancelling
+            and task is not None
+            and task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
             raise self._error() from None
@@ -112,4 +116,5 @@ class Limit:
         """End the body; called by the wheel."""
         self.lift()
         self._expired = True
+        assert self._task is not None
         self._task.cancel()

@@ -240,7 +240,8 @@ def _enum(enum: EnumDescriptor, item: Any, where: str) -> int:
     """Return the value of a name, or any number: a newer client may know more of them."""
     if not isinstance(item, str):
         return _integer(item, *INTEGERS[FieldDescriptor.CPPTYPE_INT32], where)
-    value = enum.values_by_name.get(item)
+    # The package's look-up fails on what can't be UTF-8.
+    value = enum.values_by_name.get(_string(item, where))
     if value is None:
         raise _wrong(where, f"unknown value {json.dumps(item)}")
     return int(value.number)

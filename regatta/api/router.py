@@ -157,6 +157,8 @@ class Exchange:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self.connection.router.exchanges.discard(self)
         self.call.listener = None
+        # A cancelled task keeps its frames, and with them us and snapshots: no cycle must be left.
+        del self.task
         if task.cancelled() and self.call.cancelled:
             self.abandoned()
         elif task.cancelled():

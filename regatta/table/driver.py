@@ -40,7 +40,7 @@ class Applied:
 class Group:
     """One Raft group of this node: its core, and how far its log has been worked off."""
 
-    __slots__ = ("applied", "compacted", "compacting", "core", "id")
+    __slots__ = ("applied", "compacted", "compacting", "core", "id", "log_bytes")
 
     def __init__(self, group_id: int, core: Solo, applied: int, compacted: int) -> None:
         self.id = group_id
@@ -48,6 +48,7 @@ class Group:
         self.applied = applied
         self.compacted = compacted
         self.compacting = False
+        self.log_bytes = 0  # of the entries that were added and not yet removed, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,14 @@ class Driver:
 
         Blocks until that is done; for the start only. Raises StartError for a damaged log.
         """
-        last = self.log.last_index(group_id)
+        compacted = state.compacted_index if state else 0
+        last = max(self.log.last_index(group_id), compacted)
+        if applied < compacted:
+            raise StartError(
+                f"the log of group {group_id} begins after entry {compacted}, "
+                f"but only {applied} entries are applied",
+                "Bring back the two directories of one moment.",
+            )
         if state is None or last < applied:
             if applied:
                 raise StartError(
@@ -151,7 +159,6 @@ class Driver:
                     "Bring back the two directories of one moment.",
                 )
             self._promise(group_id)
-        compacted = state.compacted_index if state else 0
         self._replay(group_id, applied, last)
         return Group(group_id, Solo(self._node, last), last, compacted)
 
@@ -264,21 +271,26 @@ class Driver:
                 proposal.waiter.set_exception(error_of(code, payload.decode()))
             else:
                 proposal.waiter.set_result(Applied(proposal.index, failure_branch, payload))
-        if group.applied - group.compacted >= limits.log_compaction_entries:
-            self._compact(group)
+        group.log_bytes += len(proposal.command)
+        entry_count = group.applied - group.compacted
+        if entry_count >= limits.log_compaction_entries:
+            self._compact(group, entries_kept=limits.log_entries_kept)
+        elif group.log_bytes >= limits.log_compaction_bytes:
+            self._compact(group, entries_kept=entry_count // 2)
 
-    def _compact(self, group: Group) -> None:
+    def _compact(self, group: Group, *, entries_kept: int) -> None:
         """Remove old entries, once all that they did is sure to survive a power cut."""
-        if group.compacting:
+        target = min(group.applied - entries_kept, group.compacted + compaction_entries_max)
+        if group.compacting or target <= group.compacted:
             return
         group.compacting = True
-        target = min(
-            group.applied - limits.log_entries_kept, group.compacted + compaction_entries_max
-        )
 
         def data_is_synced() -> None:
             self.log.compact(group.id, target)
             self._appending.append(None)
+            group.log_bytes = (
+                group.log_bytes * (group.applied - target) // (group.applied - group.compacted)
+            )
             group.compacted = target
             group.compacting = False
             self._flush_soon()

@@ -168,6 +168,11 @@ def test_unknown_enum_numbers_pass_and_names_do_not():
     assert problem == 'operation: unknown value "MOON"'
 
 
+def test_an_enum_name_that_is_no_text_is_refused():
+    problem = refusal(regatta_pb2.ResetRequest, '{"operation":"\\ud800"}')
+    assert problem == "operation: a lone surrogate is no character"
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [

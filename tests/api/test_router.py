@@ -1,7 +1,9 @@
 """The router over real sessions; only the bytes between client and server do not touch a socket."""
 
 import asyncio
+import gc
 import logging
+import weakref
 
 import pytest
 from peer import Peer
@@ -303,6 +305,35 @@ async def test_a_stream_that_never_opens_meets_the_default_deadline():
 
 
 # Cancellation
+
+
+@pytest.mark.parametrize("path", ["/tests.Kinds/Unary", "/tests.Kinds/ServerStream"])
+async def test_a_cancelled_call_lets_go_of_all_at_once(kinds, path):
+    """What handlers hold are snapshots: one that waits for the collector keeps pages from reuse."""
+    held: list[weakref.ref[Held]] = []
+
+    async def hold(request, context):
+        snapshot = Held()
+        held.append(weakref.ref(snapshot))
+        await asyncio.sleep(60)
+
+    async def hold_and_yield(request, context):
+        await hold(request, context)
+        yield request
+
+    kinds.unary, kinds.server_stream = hold, hold_and_yield
+    peer = connected(kinds)
+    gc.disable()
+    try:
+        call = peer.call(path, data())
+        await settle()
+        assert held[0]() is not None
+        call.reset()
+        await settle()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+    peer.close()
 
 
 @pytest.mark.parametrize("leave", ["reset", "vanish"])

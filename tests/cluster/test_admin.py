@@ -9,14 +9,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from regatta.pb.regatta_pb2 import PutRequest
 from tests.cluster.harness import KV
 from tests.cluster.harness import Daemon
 from tests.cluster.harness import free_port
+from tests.cluster.scrape import Answer
 from tests.cluster.scrape import Metrics
 from tests.cluster.scrape import fetch
+from tests.cluster.scrape import scrape
 from tests.cluster.tables import Table
 
 DEFAULT_PORT = 8079
@@ -78,11 +82,7 @@ def test_readiness_tells_that_the_node_is_stopping(daemon: Daemon) -> None:
         call = channel.stream_unary("/regatta.v1.KV/Put").future(endless(), timeout=20)
         time.sleep(0.3)
         os.kill(daemon.process_id, signal.SIGTERM)
-        deadline_s = time.monotonic() + 10
-        while (answer := fetch(daemon, "/readyz")).status == 200:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
-        assert (answer.status, answer.body) == (503, b"the node is stopping\n")
+        assert readiness(daemon, 503).body == b"the node is stopping\n"
         assert fetch(daemon, "/healthz").status == 200
         assert fetch(daemon, "/metrics").status == 200
         call.cancel()
@@ -127,6 +127,60 @@ def test_operators_are_answered_while_the_node_starts(daemon: Daemon) -> None:
     assert answer.status == 200
     assert "the node is starting\n" in reasons
     assert reasons <= {"the node is starting\n", "the log is being replayed\n"}
+
+
+@pytest.mark.skipif(not can_trace(), reason="needs strace, and the right to use it")
+def test_a_full_disk_makes_the_node_unready_until_there_is_room(daemon: Daemon) -> None:
+    calls = "pwrite64,pwritev,writev"
+    with daemon.channel() as channel:
+        table = Table(KV(channel), b"table")
+        table.put(b"key", b"value")
+        assert fetch(daemon, "/readyz").status == 200
+        tracer = subprocess.Popen(
+            [
+                *("strace", "-f", "-qq", "-o", "/dev/null", "-p", str(daemon.process_id)),
+                *("-e", f"trace={calls}", "-e", f"inject={calls}:error=ENOSPC"),
+            ]
+        )
+        try:
+            wait_until_traced(daemon.process_id)
+            request = PutRequest(table=table.name, key=b"key", value=b"another")
+            write = table.calls.put.future(request, timeout=20)
+            answer = readiness(daemon, 503)
+            assert answer.body == b"writes are waiting: No space left on device\n"
+            assert fetch(daemon, "/healthz").status == 200
+            stalled = scrape(daemon)
+            assert stalled("regatta_store_stalled", environment="log") == 1.0
+            assert stalled("regatta_pending_writes") == 1.0
+            assert stalled("regatta_store_queue_items", environment="log") == 1.0
+            assert stalled("regatta_store_queue_bytes", environment="log") > 0.0
+            assert table.range(b"key").kvs[0].value == b"value"
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(10)
+        write.result()
+        assert readiness(daemon, 200).body == b""
+        assert scrape(daemon)("regatta_store_stalled", environment="log") == 0.0
+
+
+def wait_until_traced(process_id: int) -> None:
+    """Return once every thread of a process has its tracer."""
+    deadline_s = time.monotonic() + 10
+    while True:
+        states = [path.read_text() for path in Path(f"/proc/{process_id}/task").glob("*/status")]
+        if not any("TracerPid:\t0\n" in state for state in states):
+            return
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def readiness(daemon: Daemon, status: int) -> Answer:
+    """Return what /readyz answers once it answers with *status*."""
+    deadline_s = time.monotonic() + 10
+    while (answer := fetch(daemon, "/readyz")).status != status:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    return answer
 
 
 def test_a_port_that_was_asked_for_and_is_taken_stops_the_start(stopped_daemon: Daemon) -> None:

@@ -16,26 +16,21 @@ import grpc
 import lmdb
 import pytest
 
-from regatta.pb.mvcc_pb2 import Compare
-from regatta.pb.mvcc_pb2 import RequestOp
-from regatta.pb.regatta_pb2 import DeleteRangeRequest
-from regatta.pb.regatta_pb2 import PutRequest
 from regatta.pb.regatta_pb2 import RangeRequest
-from regatta.pb.regatta_pb2 import TxnRequest
 from tests.cluster.harness import KV
 from tests.cluster.harness import Daemon
 from tests.cluster.history import DeleteRange
 from tests.cluster.history import History
-from tests.cluster.history import Operation
 from tests.cluster.history import Put
 from tests.cluster.history import Txn
 from tests.cluster.history import Workload
+from tests.cluster.requests import CALL_TIMEOUT_S
+from tests.cluster.requests import send
 
 ROUND_COUNT = int(os.environ.get("REGATTA_KILL_ROUNDS", "3"))
 SEED = os.environ.get("REGATTA_KILL_SEED", "1")
 CLIENT_COUNT = 16
 TABLE = b"crash"
-CALL_TIMEOUT_S = 30.0
 LOAD_S_MAX = 1.0
 START_KILL_SHARE = 0.25  # of the rounds, in which the daemon is killed while it starts, too
 START_KILL_S_MAX = 0.5
@@ -48,54 +43,6 @@ class Crash:
         self.happened = False
 
 
-def step_request(step: Put | DeleteRange) -> RequestOp:
-    """Return *step* as an operation of a transaction."""
-    if isinstance(step, Put):
-        return RequestOp(request_put=RequestOp.Put(key=step.key, value=step.value))
-    delete = RequestOp.DeleteRange(key=step.start, range_end=step.end, count=True)
-    return RequestOp(request_delete_range=delete)
-
-
-def guard_of(txn: Txn) -> list[Compare]:
-    """Return the comparison that holds while the client's picture of the data is right."""
-    if txn.guard_value is None:
-        return []
-    equal, value = Compare.CompareResult.EQUAL, Compare.CompareTarget.VALUE
-    return [Compare(result=equal, target=value, key=txn.guard, value=txn.guard_value)]
-
-
-async def send(calls: KV, history: History, operation: Operation) -> int:
-    """Send one operation, check what is answered, return the revision of the write."""
-    if isinstance(operation, Put):
-        request = PutRequest(table=TABLE, key=operation.key, value=operation.value)
-        answer = await calls.put(request, timeout=CALL_TIMEOUT_S)
-    elif isinstance(operation, DeleteRange):
-        answer = await calls.delete_range(
-            DeleteRangeRequest(
-                table=TABLE, key=operation.start, range_end=operation.end, count=True
-            ),
-            timeout=CALL_TIMEOUT_S,
-        )
-        before = history.acknowledged
-        assert answer.deleted == len(before) - len(operation.apply(before))
-    else:
-        # Should the guard fail, a key appears that no history accounts for.
-        poison = Put(history.prefix + b"guard failed", b"")
-        answer = await calls.txn(
-            TxnRequest(
-                table=TABLE,
-                compare=guard_of(operation),
-                success=[step_request(step) for step in operation.steps],
-                failure=[step_request(poison)],
-            ),
-            timeout=CALL_TIMEOUT_S,
-        )
-        assert answer.succeeded
-        assert len(answer.responses) == len(operation.steps)
-    revision: int = answer.header.revision
-    return revision
-
-
 async def write_until_killed(
     calls: KV, history: History, workload: Workload, crash: Crash, totals: Counter[str]
 ) -> None:
@@ -104,7 +51,7 @@ async def write_until_killed(
         operation = workload.next_operation()
         history.begin(operation)
         try:
-            revision = await send(calls, history, operation)
+            revision = await send(calls, TABLE, history, operation)
         except grpc.aio.AioRpcError:
             if not crash.happened:
                 raise

@@ -30,7 +30,7 @@ def find_grpcurl() -> str | None:
 
 def command(directory: Path, *flags: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "regatta", "--api.reflection-api"),
+        *(sys.executable, "-m", "regatta", "--api.reflection-api", "--rest.address="),
         f"--raft.node-host-dir={directory / 'raft'}",
         f"--raft.state-machine-dir={directory / 'state-machine'}",
         *flags,
@@ -146,7 +146,8 @@ def test_a_socket_file_outlives_kill_9_and_is_taken_over_but_never_stolen(tmp_pa
         other = tmp_path / "other"
         other.mkdir()
         code, lines = refusal(other, address)
-        assert (code, lines[-1]) == (1, f"regatta: can't listen on {path}: Address already in use")
+        assert code == 1
+        assert f"regatta: can't listen on {path}: Address already in use" in lines
         assert path.is_socket()
     assert not path.exists()
 

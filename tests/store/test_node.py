@@ -248,3 +248,12 @@ def test_a_view_may_outlive_a_closed_environment(tmp_path: Path) -> None:
     command = [sys.executable, "-c", VIEW_OUTLIVES_ENVIRONMENT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+def test_a_first_start_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
+    # A file that has its length and not yet its contents, which LMDB would refuse.
+    unfinished = tmp_path / "log" / "unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "data.mdb").write_bytes(bytes(8192))
+    open_stores(tmp_path / "log", tmp_path / "data").close()
+    assert not unfinished.exists()

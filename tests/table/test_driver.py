@@ -239,6 +239,23 @@ def test_the_log_is_compacted_and_the_node_goes_on(tmp_path: Path) -> None:
     assert len(asyncio.run(read_all(tmp_path))) == limits.log_compaction_entries + kept
 
 
+def test_large_entries_are_compacted_before_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry_bytes, bytes_max = 64 * limits.KIB, limits.MIB
+    monkeypatch.setattr(limits, "log_compaction_bytes", bytes_max)
+
+    async def run() -> None:
+        async with engine_in(tmp_path) as engine:
+            for number in range(100):
+                await write(engine, put(b"%d" % number, bytes(entry_bytes)))
+            await asyncio.wait_for(until_compacted(engine, 100 - bytes_max // entry_bytes), 30)
+            assert len(pairs(engine)) == 100
+
+    asyncio.run(run())
+    assert len(asyncio.run(read_all(tmp_path))) == 100
+
+
 def test_below_the_bound_nothing_is_compacted(tmp_path: Path) -> None:
     asyncio.run(write_numbered(tmp_path, 0, limits.log_compaction_entries - 1))
     data, _ = dump(tmp_path / "log")
@@ -257,4 +274,22 @@ def test_data_older_than_the_compacted_log_is_refused(tmp_path: Path) -> None:
     asyncio.run(run())
     shutil.rmtree(tmp_path / "data")
     (tmp_path / "older").rename(tmp_path / "data")
-    assert f"entry 101 of group {GROUP} is missing" in run_engine(tmp_path)
+    assert f"the log of group {GROUP} begins after entry 5000" in run_engine(tmp_path)
+
+
+def test_a_log_that_is_compacted_to_its_end_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "log_entries_kept", 0)
+    monkeypatch.setattr(limits, "log_compaction_entries", 10)
+
+    async def run(start: int) -> list[int]:
+        async with engine_in(tmp_path) as engine:
+            indexes = await write(
+                engine, *[put(*pair) for pair in numbered(start, start + 10).items()]
+            )
+            await asyncio.wait_for(until_compacted(engine, indexes[-1]), 30)
+            return indexes
+
+    assert asyncio.run(run(0)) == list(range(1, 11))
+    assert asyncio.run(run(10)) == list(range(11, 21))

@@ -145,7 +145,7 @@ cdef int garbage_add(MDB_txn *txn, MDB_dbi meta, uint64_t table) noexcept nogil:
     cdef uint8_t[ID_KEY_SIZE] room
     cdef MDB_val key, value
     id_key(room, c'x', table, &key)
-    value.mv_data, value.mv_size = NULL, 0
+    value.mv_data, value.mv_size = room, 0    # nothing, and yet no null pointer
     return put(txn, meta, &key, &value, 0)
 
 

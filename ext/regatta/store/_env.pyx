@@ -1,4 +1,5 @@
 import os
+import shutil
 import resource
 import signal
 from pathlib import Path
@@ -84,18 +85,20 @@ cdef class Environment:
         self.path = os.fspath(path)
         if not sync_meta:
             flags |= MDB_NOMETASYNC
-        made = not os.path.exists(os.path.join(self.path, "data.mdb"))
+        if not os.path.exists(os.path.join(self.path, "data.mdb")):
+            make_environment(self.path)
         self._open(flags)
         try:
             self._count_syncs()
             # First: a look at a page that is missing would be a SIGBUS.
             self._check_length()
             self._open_databases()
+            # What a killed process wrote may not be on the disk yet: first it, then what builds on it.
+            self._check(mdb_env_sync(self.env, 1))
+            sync_directory(self.path)
         except BaseException:
             self.close()
             raise
-        if made:
-            sync_directory(self.path)
 
     def __dealloc__(self):
         self.close_file()
@@ -339,6 +342,26 @@ class EnvironmentState(NamedTuple):
     reader_slots: int       # readers at once, of all processes, at most so far
 
 
+def make_environment(path):
+    """Make an empty environment in *path*: all of it or nothing, whenever the power goes.
+
+    LMDB refuses a file whose first pages are only partly there, so it gets its name last.
+    """
+    cdef Environment made = Environment.__new__(Environment)
+    made.path = os.path.join(path, "unfinished")
+    shutil.rmtree(made.path, ignore_errors=True)
+    os.mkdir(made.path, 0o700)
+    try:
+        made._open(MDB_NOTLS)
+        made._open_databases()
+        made._check(mdb_env_sync(made.env, 1))
+    finally:
+        made.close()
+    os.rename(os.path.join(made.path, "data.mdb"), os.path.join(path, "data.mdb"))
+    sync_directory(path)
+    shutil.rmtree(made.path)
+
+
 def sync_directory(path):
     """Sync a directory itself, so that files made in it survive a power cut; LMDB doesn't."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -351,11 +374,16 @@ def sync_directory(path):
 def make_directory(path):
     """Make *path* with its parents, each synced into its own parent."""
     path = Path(path).absolute()
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
-    sync_directory(path.parent)
+    made = not path.is_dir()
+    if made:
+        make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    try:
+        # Even if it was there: who made it may have been killed before this.
+        sync_directory(path.parent)
+    except PermissionError:
+        if made:
+            raise
 
 
 cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil:

@@ -14,6 +14,7 @@ cdef enum:
     KIND_FIXED32 = 5
 
 cdef enum:
+    TAG_BYTES_MAX = 5           # protobuf refuses longer ones, even where the value is small
     GROUP_DEPTH_MAX = 100
 
 cdef struct Slice:              # borrows: never outlives the memory it points into
@@ -43,7 +44,7 @@ cdef inline int _read_field(Slice *rest, Field *field) noexcept nogil:
     cdef const uint8_t *at
     cdef uint64_t tag, length = 0
     at = varint_read(rest.data, end, &tag)
-    if at == NULL or tag >> 32 != 0 or tag < 8:
+    if at == NULL or at - rest.data > TAG_BYTES_MAX or tag >> 32 != 0 or tag < 8:
         return -1
     field.number = <uint32_t>(tag >> 3)
     field.kind = <int>(tag & 7)
