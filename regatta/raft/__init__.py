@@ -16,6 +16,9 @@ from regatta.raft._message import ProgressState
 from regatta.raft._message import Role
 from regatta.raft._message import Snapshot
 from regatta.raft._message import Transition
+from regatta.raft._stable import Backing
+from regatta.raft._stable import DamagedLog
+from regatta.raft._stable import StableLog
 from regatta.raft._storage import Compacted
 from regatta.raft._storage import SnapshotTemporarilyUnavailable
 from regatta.raft._storage import Storage
@@ -25,10 +28,12 @@ __all__ = [
     "APPEND_THREAD",
     "APPLY_THREAD",
     "NO_NODE",
+    "Backing",
     "ChangeKind",
     "Compacted",
     "ConfChange",
     "ConfState",
+    "DamagedLog",
     "Entry",
     "EntryKind",
     "HardState",
@@ -39,6 +44,7 @@ __all__ = [
     "Role",
     "Snapshot",
     "SnapshotTemporarilyUnavailable",
+    "StableLog",
     "Storage",
     "Transition",
     "Unavailable",
