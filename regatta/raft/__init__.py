@@ -1,1 +1,45 @@
 """Agreement: what a group's replica decides, without clock, disk, socket or chance."""
+
+from regatta.raft._message import APPEND_THREAD
+from regatta.raft._message import APPLY_THREAD
+from regatta.raft._message import NO_NODE
+from regatta.raft._message import ChangeKind
+from regatta.raft._message import ConfChange
+from regatta.raft._message import ConfState
+from regatta.raft._message import Entry
+from regatta.raft._message import EntryKind
+from regatta.raft._message import HardState
+from regatta.raft._message import MalformedMessage
+from regatta.raft._message import Message
+from regatta.raft._message import MessageType
+from regatta.raft._message import ProgressState
+from regatta.raft._message import Role
+from regatta.raft._message import Snapshot
+from regatta.raft._message import Transition
+from regatta.raft._storage import Compacted
+from regatta.raft._storage import SnapshotTemporarilyUnavailable
+from regatta.raft._storage import Storage
+from regatta.raft._storage import Unavailable
+
+__all__ = [
+    "APPEND_THREAD",
+    "APPLY_THREAD",
+    "NO_NODE",
+    "ChangeKind",
+    "Compacted",
+    "ConfChange",
+    "ConfState",
+    "Entry",
+    "EntryKind",
+    "HardState",
+    "MalformedMessage",
+    "Message",
+    "MessageType",
+    "ProgressState",
+    "Role",
+    "Snapshot",
+    "SnapshotTemporarilyUnavailable",
+    "Storage",
+    "Transition",
+    "Unavailable",
+]
