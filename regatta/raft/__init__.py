@@ -1,5 +1,8 @@
 """Agreement: what a group's replica decides, without clock, disk, socket or chance."""
 
+from regatta.raft._membership import Configuration
+from regatta.raft._membership import Membership
+from regatta.raft._membership import MembershipError
 from regatta.raft._message import APPEND_THREAD
 from regatta.raft._message import APPLY_THREAD
 from regatta.raft._message import NO_NODE
@@ -16,6 +19,11 @@ from regatta.raft._message import ProgressState
 from regatta.raft._message import Role
 from regatta.raft._message import Snapshot
 from regatta.raft._message import Transition
+from regatta.raft._progress import Progress
+from regatta.raft._progress import Window
+from regatta.raft._quorum import VoteResult
+from regatta.raft._quorum import committed_index
+from regatta.raft._quorum import vote_result
 from regatta.raft._storage import Compacted
 from regatta.raft._storage import SnapshotTemporarilyUnavailable
 from regatta.raft._storage import Storage
@@ -29,12 +37,16 @@ __all__ = [
     "Compacted",
     "ConfChange",
     "ConfState",
+    "Configuration",
     "Entry",
     "EntryKind",
     "HardState",
     "MalformedMessage",
+    "Membership",
+    "MembershipError",
     "Message",
     "MessageType",
+    "Progress",
     "ProgressState",
     "Role",
     "Snapshot",
@@ -42,4 +54,8 @@ __all__ = [
     "Storage",
     "Transition",
     "Unavailable",
+    "VoteResult",
+    "Window",
+    "committed_index",
+    "vote_result",
 ]

@@ -45,8 +45,8 @@ class Membership:
 
     Each change makes a new membership, and leaves this one as it was. What a member that keeps its
     place has achieved is shared by both. Changes are pairs of a kind and an id, carried out in
-    order; id 0 and UPDATE_NODE change nothing. New members start to be sent entries at *last_index*,
-    or at 1 if that is 0. All methods raise MembershipError for what is not possible.
+    order; id 0 and UPDATE_NODE change nothing. New members are sent entries from *last_index* on,
+    from 1 if that is 0. All methods raise MembershipError for what is not possible.
     """
 
     configuration: Configuration
