@@ -1,5 +1,17 @@
 """Agreement: what a group's replica decides, without clock, disk, socket or chance."""
 
+from regatta.raft._codec import decode_conf_change
+from regatta.raft._codec import decode_conf_state
+from regatta.raft._codec import decode_entry
+from regatta.raft._codec import decode_hard_state
+from regatta.raft._codec import decode_message
+from regatta.raft._codec import decode_snapshot
+from regatta.raft._codec import encode_conf_change
+from regatta.raft._codec import encode_conf_state
+from regatta.raft._codec import encode_entry
+from regatta.raft._codec import encode_hard_state
+from regatta.raft._codec import encode_message
+from regatta.raft._codec import encode_snapshot
 from regatta.raft._membership import Configuration
 from regatta.raft._membership import Membership
 from regatta.raft._membership import MembershipError
@@ -57,5 +69,17 @@ __all__ = [
     "VoteResult",
     "Window",
     "committed_index",
+    "decode_conf_change",
+    "decode_conf_state",
+    "decode_entry",
+    "decode_hard_state",
+    "decode_message",
+    "decode_snapshot",
+    "encode_conf_change",
+    "encode_conf_state",
+    "encode_entry",
+    "encode_hard_state",
+    "encode_message",
+    "encode_snapshot",
     "vote_result",
 ]
