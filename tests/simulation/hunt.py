@@ -7,6 +7,7 @@ seed, the step and the check that failed, or nothing.
 import sys
 
 from regatta.raft._planted import plant  # type: ignore[import-not-found,unused-ignore]
+
 from tests.simulation.simulation import Failure
 from tests.simulation.simulation import Simulation
 

@@ -1,17 +1,19 @@
 """Builds a copy of the core and of the simulation in which bugs can be switched on.
 
-Nothing that is shipped knows of it: sources are copied to build/mutants, the patches are made there,
-and each patch is guarded by `planted(number)`, a switch in a module that only the copy has. One
-compiled copy serves all mutants; it is made again when any source or patch has changed.
+Nothing that is shipped knows of it: sources are copied to build/mutants and patched there, and each
+patch is guarded by `planted(number)`, a switch in a module that only the copy has. So one compiled
+copy serves all mutants; it is made again when any source or patch has changed.
 """
 
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from Cython.Build import cythonize  # type: ignore[import-untyped,unused-ignore]
 from setuptools import Distribution, Extension  # type: ignore[import-untyped,unused-ignore]
@@ -35,14 +37,50 @@ def plant(int number):
     active = number
 '''
 
-Patch = tuple[str, str, str]  # path, text before, text after with {planted} for the condition
+
+class Patch(NamedTuple):
+    """Whole lines of a file, and what takes their place, with PLANTED for the condition."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass
+class Mutant:
+    """A planted bug: what is wrong, a seed that is known to catch it, and how it is made."""
+
+    name: str
+    seed: int
+    patches: list[Patch] = field(default_factory=list)
 
 
 class UnknownText(Exception):
     """A patch names text that is not there, or is there twice."""
 
 
-def copy_with(mutants: Mapping[str, Iterable[Patch]]) -> Path:
+def read_mutants() -> list[Mutant]:
+    """Read mutants.txt, which describes its form itself."""
+    mutants: list[Mutant] = []
+    text = Path(__file__).with_name("mutants.txt").read_text()
+    for section in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
+        head, _, body = section.partition("\n")
+        found = re.fullmatch(r"(.*) \(seed (\d+)\)", head)
+        if found is None:
+            raise ValueError(f"{head!r} is no name with a seed")
+        mutant = Mutant(found[1], int(found[2]))
+        for hunk in re.split(r"^@ ", body, flags=re.MULTILINE)[1:]:
+            path, _, lines = hunk.rstrip("\n").partition("\n")
+            mutant.patches.append(Patch(path, _side(lines, " -"), _side(lines, " +")))
+        mutants.append(mutant)
+    return mutants
+
+
+def _side(lines: str, marks: str) -> str:
+    return "".join(f"{line[1:]}\n" for line in lines.split("\n") if line[:1] in marks)
+
+
+def copy_with(mutants: Sequence[Mutant]) -> Path:
     """Return the folder of a copy in which the mutants, numbered from 1, can be switched on."""
     sources = patched(mutants)
     digest = sha256(sys.version.encode())
@@ -56,7 +94,7 @@ def copy_with(mutants: Mapping[str, Iterable[Patch]]) -> Path:
     return folder
 
 
-def patched(mutants: Mapping[str, Iterable[Patch]]) -> dict[str, str]:
+def patched(mutants: Sequence[Mutant]) -> dict[str, str]:
     """Return all sources of the copy by path. Raises UnknownText."""
     sources = {
         f"{path.parent.name}/{path.name}": path.read_text()
@@ -65,11 +103,12 @@ def patched(mutants: Mapping[str, Iterable[Patch]]) -> dict[str, str]:
         if path.suffix in {".pyx", ".pxd", ".py"}
     }
     touched = set()
-    for number, (name, patches) in enumerate(mutants.items(), start=1):
-        for path, before, after in patches:
-            if sources[path].count(before) != 1:
-                raise UnknownText(f"{name}: {path} has {sources[path].count(before)} of {before!r}")
-            text = after.replace("{planted}", f"planted({number})")
+    for number, mutant in enumerate(mutants, start=1):
+        for path, before, after in mutant.patches:
+            count = sources[path].count(before)
+            if count != 1:
+                raise UnknownText(f"{mutant.name}: {path} has {count} times:\n{before}")
+            text = after.replace("PLANTED", f"planted({number})")
             sources[path] = sources[path].replace(before, text)
             touched.add(path)
     for path in touched:
