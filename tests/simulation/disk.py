@@ -22,6 +22,7 @@ class LogDisk(Backing):
         self.compacted_term = term
         self.durable: list[Entry] = []  # the first follows on the compacted one
         self.queued: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._done_count = 0
 
     # What StableLog asks for.
 
@@ -55,15 +56,22 @@ class LogDisk(Backing):
 
     # What happens to it.
 
-    def sync(self, count: int) -> None:
-        """Make the oldest *count* of the queued writes durable."""
+    @property
+    def asked_count(self) -> int:
+        """Return how many writes were asked for in its life."""
+        return self._done_count + len(self.queued)
+
+    def sync(self, asked_count: int) -> None:
+        """Make writes durable, up to the one that was the *asked_count*-th."""
+        count = asked_count - self._done_count
         for write, arguments in self.queued[:count]:
             write(*arguments)
         del self.queued[:count]
+        self._done_count = asked_count
 
     def crash(self, random: Random) -> tuple[int, bool]:
         """Lose what is queued, from any write on; return how many are lost, and if one was torn."""
-        self.sync(random.randint(0, len(self.queued)))
+        self.sync(random.randint(self._done_count, self.asked_count))
         lost_count, is_torn = len(self.queued), False
         if self.queued:
             write, arguments = self.queued[0]

@@ -81,7 +81,7 @@ def test_a_crash_leaves_what_was_synced_and_a_beginning_of_the_rest():
     for seed in range(200):
         disk = LogDisk(0, 0)
         disk.append([Entry(term=1, index=1)])
-        disk.sync(1)
+        disk.sync(disk.asked_count)
         disk.set_hard_state(HardState(term=2))
         disk.append([Entry(term=2, index=index) for index in range(2, 6)])
         disk.crash(Random(seed))
