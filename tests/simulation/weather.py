@@ -66,7 +66,10 @@ class Weather:
 
 def forecast(random: Random) -> Weather:
     """Draw the weather of one seed."""
-    node_count = random.choice((3, 3, 4, 5, 5, 6, 7))
+    core = _options(random)
+    # An entry or a few in each message: that takes many steps, so there are fewer of everything.
+    is_slow = core["message_bytes_max"] < 500
+    node_count = random.choice((3, 3, 4, 5) if is_slow else (3, 3, 4, 5, 5, 6, 7))
     voter_count = random.randint(min(3, node_count), node_count)
     if random.random() < 0.5:
         voter_count = node_count
@@ -75,7 +78,7 @@ def forecast(random: Random) -> Weather:
         node_count=node_count,
         voters=tuple(range(1, voter_count + 1)),
         learners=tuple(range(voter_count + 1, voter_count + learner_count + 1)),
-        core=_options(random),
+        core=core,
         recent_bytes_max=random.choice((0, 200, 2_000, 256_000)),
         is_encoded=random.random() < 0.15,
         clock_error=random.choice((0.0, 0.1, 1.0, 1.0)),
@@ -93,6 +96,9 @@ def forecast(random: Random) -> Weather:
         batch_max=random.choice((3, 8, 16)),
         payload_bytes_max=random.choice((0, 20, 120)),
     )
+    if is_slow:
+        weather.batch_max, weather.payload_bytes_max, weather.write_units = 4, 0, 150
+        core["inflight_messages_max"] = random.choice((2, 3))
     if weather.has_leases:
         _keep_to_the_clock_bound(weather, random)
     return weather
@@ -109,7 +115,7 @@ def _options(random: Random) -> dict[str, int | bool]:
         "lease_reads": with_leases,
         "steps_down_on_removal": random.random() < 0.5,
         "forwards_proposals": random.random() < 0.7,
-        "message_bytes_max": random.choice((0, 60, 500, no_bound)),
+        "message_bytes_max": random.choice((0, 100, 100, 500, 500, no_bound, no_bound)),
         "committed_bytes_max": random.choice((1, 300, no_bound)),
         "uncommitted_bytes_max": random.choice((0, 0, 2_000)),
         "inflight_messages_max": random.choice((1, 3, 256)),
