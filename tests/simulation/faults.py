@@ -216,7 +216,7 @@ class Faults:
         leader = self._a_leader()
         if leader is None:
             return False
-        change = self._draw_change(leader.core.conf_state)
+        change = self._draw_change(leader.core.conf_state, leader.node)
         leader.note("is told to change the membership:", change)
         try:
             leader.core.propose_conf_change(change)
@@ -231,9 +231,11 @@ class Faults:
     def _change_again(self, _: object) -> bool:
         return self._change() if not self._is_over else False
 
-    def _draw_change(self, state: ConfState) -> ConfChange:
+    def _draw_change(self, state: ConfState, leader: int) -> ConfChange:
         """Draw a change that leaves two voters or more, or the end of a joint membership."""
         random = self._random
+        # Who leads should hand over before it goes, and most operators see to that.
+        is_careful = random.random() < 0.99
         if state.voters_outgoing and random.random() < 0.8:
             return ConfChange()
         count = 1 if random.random() < 0.5 else random.randint(2, 3)
@@ -242,7 +244,8 @@ class Faults:
         nodes = random.sample(range(1, self._simulation.weather.node_count + 1), count)
         for node in nodes:
             kind = random.choice(CHANGES)
-            if kind in (ChangeKind.REMOVE_NODE, ChangeKind.ADD_LEARNER_NODE) and len(voters) <= 2:
+            is_loss = kind in (ChangeKind.REMOVE_NODE, ChangeKind.ADD_LEARNER_NODE)
+            if is_loss and (len(voters) <= 2 or (node == leader and is_careful)):
                 kind = ChangeKind.ADD_NODE
             if kind == ChangeKind.ADD_NODE:
                 voters.add(node)

@@ -22,12 +22,12 @@ from setuptools.command.build_ext import build_ext  # type: ignore[import-untype
 ROOT = Path(__file__).parents[2]
 COPIES = ROOT / "build" / "mutants"
 
-SWITCH_CONTRACT = "cpdef bint planted(int number) noexcept\n"
+SWITCH_CONTRACT = "cpdef bint planted(int number) noexcept nogil\n"
 SWITCH = '''
 cdef int active = 0
 
 
-cpdef bint planted(int number) noexcept:
+cpdef bint planted(int number) noexcept nogil:
     return number == active
 
 
@@ -127,6 +127,7 @@ def _make(folder: Path, sources: Mapping[str, str]) -> None:
         parent = cython / "regatta" if path.startswith("raft/") else folder / "tests"
         (parent / path).parent.mkdir(parents=True, exist_ok=True)
         (parent / path).write_text(text)
+    (cython / "regatta" / "__init__.pxd").touch()  # else raft would be a package of its own
     _copy_python(folder / "regatta")
     pattern = Extension(
         "*", [f"{cython}/regatta/raft/*.pyx"], extra_compile_args=["-O1"], include_dirs=["ext"]

@@ -277,6 +277,8 @@ class Replica:
             change = decode_conf_change(EntryKind(entry.kind), entry.data)
             membership = self.core.apply_conf_change(change)
             self.note("has the membership", membership)
+            if self.is_leader and self.node not in membership.voters + membership.voters_outgoing:
+                self._simulation.totals.seeds_without_recovery = 1
         digest = crc32(entry.data, before.digest ^ entry.term)
         after = State(entry.index, entry.term, membership, digest)
         self._invariants.applied(self.node, before, after)

@@ -158,10 +158,12 @@ class Simulation:
     def _heal(self) -> None:
         """End all faults; soon there must be a leader, a commit, and no member behind."""
         self.note("all faults end")
+        if self.totals.seeds_without_recovery:
+            return
         self.faults.stop()
         self.network.calm()
         self.weather.clock_error = 0.0
-        self.weather.sync_units_max = self.weather.apply_units_max = 5
+        self.weather.sync_units_max, self.weather.apply_units_max = 3, 1
         for node in range(1, self.weather.node_count + 1):
             self.start(node)
             self.replicas[node].pace = 1.0
