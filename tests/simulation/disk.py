@@ -69,11 +69,15 @@ class LogDisk(Backing):
         del self.queued[:count]
         self._done_count = asked_count
 
-    def crash(self, random: Random) -> tuple[int, bool]:
-        """Lose what is queued, from any write on; return how many are lost, and if one was torn."""
-        self.sync(random.randint(self._done_count, self.asked_count))
+    def crash(self, random: Random, begun_count: int) -> tuple[int, bool]:
+        """Lose what is queued, from any write on; return how many are lost, and if one was torn.
+
+        What was asked for after the *begun_count*-th is lost in any case: its sync had not begun.
+        """
+        begun_count = max(begun_count, self._done_count)
+        self.sync(random.randint(self._done_count, begun_count))
         lost_count, is_torn = len(self.queued), False
-        if self.queued:
+        if self._done_count < begun_count:
             write, arguments = self.queued[0]
             if write == self._append and len(arguments[0]) > 1 and random.random() < 0.7:
                 is_torn = True

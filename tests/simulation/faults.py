@@ -123,7 +123,7 @@ class Faults:
     # The network.
 
     def _partition(self) -> bool:
-        nodes = list(range(1, self._simulation.weather.node_count + 1))
+        nodes = self._all_nodes()
         self._random.shuffle(nodes)
         size = self._random.randint(1, len(nodes) - 1)
         return self._cut_off(nodes[:size], nodes[size:])
@@ -132,8 +132,7 @@ class Faults:
         leader = self._a_leader()
         if leader is None:
             return False
-        nodes = range(1, self._simulation.weather.node_count + 1)
-        others = [node for node in nodes if node != leader.node]
+        others = [node for node in self._all_nodes() if node != leader.node]
         # Sometimes one follower stays with it: it takes entries that no quorum will have.
         company = [others.pop(self._random.randrange(len(others)))] if len(others) > 2 else []
         if self._random.random() < 0.5:
@@ -145,6 +144,12 @@ class Faults:
         self._counts["partitions"] += 1
         links = [(a, b) for a in here for b in there]
         return self._cut(links + [(b, a) for a, b in links], f"{here} from {there}")
+
+    def _cut_off_later(self, halves: tuple[int, list[int]]) -> bool:
+        return not self._is_over and self._cut_off([halves[0]], halves[1])
+
+    def _all_nodes(self) -> list[int]:
+        return list(range(1, self._simulation.weather.node_count + 1))
 
     def _cut_one_way(self) -> bool:
         count = self._simulation.weather.node_count
@@ -198,6 +203,12 @@ class Faults:
         leader.note("is told to hand over to", target)
         leader.core.transfer_leader(target)
         leader.turn()
+        # Sometimes it does not hear that it has been followed.
+        if self._random.random() < 0.4:
+            others = [node for node in self._all_nodes() if node != leader.node]
+            self._simulation.after(
+                1 + int(self._random.random() * 40), self._cut_off_later, (leader.node, others)
+            )
         return True
 
     def _compact(self) -> bool:

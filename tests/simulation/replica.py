@@ -78,10 +78,12 @@ class Replica:
 
     def _recover_log(self) -> None:
         """Reset the log to a snapshot whose installation a crash has interrupted."""
-        if self._machine.installing:
-            self._disk.reset(self._machine.state.index, self._machine.state.term)
+        state = self._machine.state
+        # Had it been reset, entries and a commit index could have followed: they stay.
+        if self._machine.installing and not self._disk.holds(state.index, state.term):
+            self._disk.reset(state.index, state.term)
             self._disk.sync(self._disk.asked_count)
-            self._machine.installing = False
+        self._machine.installing = False
 
     def _take_snapshot(self) -> Snapshot:
         state = self._machine.state
@@ -131,7 +133,9 @@ class Replica:
     def crash(self) -> tuple[int, bool]:
         """Stop at once; return how many writes were lost and whether one was torn."""
         self._is_stopped = True
-        lost_count, is_torn = self._disk.crash(self._simulation.random)
+        lost_count, is_torn = self._disk.crash(
+            self._simulation.random, self._syncing[-1][1] if self._syncing else 0
+        )
         self._machine.crash(self._simulation.random)
         self.note("crashes and loses writes:", (lost_count, "one torn" if is_torn else "none torn"))
         return lost_count, is_torn

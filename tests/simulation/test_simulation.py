@@ -84,7 +84,7 @@ def test_a_crash_leaves_what_was_synced_and_a_beginning_of_the_rest():
         disk.sync(disk.asked_count)
         disk.set_hard_state(HardState(term=2))
         disk.append([Entry(term=2, index=index) for index in range(2, 6)])
-        disk.crash(Random(seed))
+        disk.crash(Random(seed), disk.asked_count)
         assert disk.read(1, 2, 0) == [Entry(term=1, index=1)]
         assert disk.last_index == 1 or disk.state.term == 2
         lengths.add(disk.last_index)

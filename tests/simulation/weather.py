@@ -87,7 +87,7 @@ def forecast(random: Random) -> Weather:
         straggle=random.choice((0.0, 0.02, 0.1)),
         delay_units_max=random.choice((10, 30, 80)),
         straggle_units_max=random.choice((200, 600, 2_000)),
-        sync_units_max=random.choice((5, 30, 100)),
+        sync_units_max=random.choice((5, 30, 100, 500)),
         apply_units_max=random.choice((3, 20, 100)),
         fault_units=random.choice((150, 300, 600, 1_200)),
         outage_units_max=random.choice((300, 1_000, 2_500)),
@@ -99,13 +99,15 @@ def forecast(random: Random) -> Weather:
     if is_slow:
         weather.batch_max, weather.payload_bytes_max, weather.write_units = 4, 0, 150
         core["inflight_messages_max"] = random.choice((2, 3))
+    if random.random() < 0.15:
+        _gather_a_storm(weather, random)
     if weather.has_leases:
         _keep_to_the_clock_bound(weather, random)
     return weather
 
 
 def _options(random: Random) -> dict[str, int | bool]:
-    with_leases = random.random() < 0.2
+    with_leases = random.random() < 0.25
     with_quorum_checks = with_leases or random.random() < 0.75
     return {
         "election_ticks": random.choice((4, 6, 10)),
@@ -123,9 +125,26 @@ def _options(random: Random) -> dict[str, int | bool]:
     }
 
 
+def _gather_a_storm(weather: Weather, random: Random) -> None:
+    """Let hardly a leader live to finish what it has begun, and clients ask for much all the same."""
+    weather.core["election_ticks"] = 4
+    weather.core["message_bytes_max"] = random.choice((0, 100, 100))
+    weather.batch_max, weather.payload_bytes_max = 8, 0
+    weather.write_units = weather.read_units = 60
+    weather.core["inflight_messages_max"] = 3
+    weather.fault_units = random.choice((300, 600, 900))
+    weather.outage_units_max = random.choice((600, 1_500))
+    weather.delay_units_max = random.choice((10, 30))
+    weather.faults.update(crash_leader=30, isolate_leader=30, transfer=10)
+
+
 def _keep_to_the_clock_bound(weather: Weather, random: Random) -> None:
     """Leave out what a lease assumes away: bad clocks, stopped processes, elections by hand."""
     weather.clock_error = random.choice((0.0, 0.1))
     weather.core["election_ticks"] = 10
+    # A leader that is cut off while it is asked for reads: there a lease must not be too long.
+    weather.read_units = 20
+    weather.outage_units_max = 2_500
+    weather.faults["isolate_leader"] = 20
     for fault in ("pause", "clock", "campaign", "forget_leader"):
         weather.faults[fault] = 0
