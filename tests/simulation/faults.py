@@ -242,6 +242,14 @@ class Faults:
     def _change_again(self, _: object) -> bool:
         return self._change() if not self._is_over else False
 
+    def _draw_replacement(self, voters: list[int], others: list[int], leader: int) -> ConfChange:
+        """Draw a change of as many voters as possible, so that the halves share few."""
+        leaving = [node for node in voters if node != leader][: len(others)]
+        changes = [(ChangeKind.REMOVE_NODE, node) for node in leaving]
+        changes += [(ChangeKind.ADD_NODE, node) for node in others]
+        transition = self._random.choice((Transition.JOINT_IMPLICIT, Transition.JOINT_EXPLICIT))
+        return ConfChange(tuple(changes), transition)
+
     def _draw_change(self, state: ConfState, leader: int) -> ConfChange:
         """Draw a change that leaves two voters or more, or the end of a joint membership."""
         random = self._random
@@ -249,6 +257,9 @@ class Faults:
         is_careful = random.random() < 0.99
         if state.voters_outgoing and random.random() < 0.8:
             return ConfChange()
+        others = [node for node in self._all_nodes() if node not in state.voters]
+        if len(others) > 1 and random.random() < 0.3:
+            return self._draw_replacement([*state.voters], others, leader)
         count = 1 if random.random() < 0.5 else random.randint(2, 3)
         voters = set(state.voters)
         changes = []

@@ -153,6 +153,14 @@ class Invariants:
             raise Violation(
                 "election safety", f"nodes {self._leaders[term]} and {node} both lead term {term}"
             )
+        membership = core.conf_state
+        for voters in (membership.voters, membership.voters_outgoing):
+            given = [voter for voter in voters if self._may_have_voted(voter, term, node)]
+            if len(given) <= len(voters) // 2 and voters:
+                raise Violation(
+                    "votes of a quorum",
+                    f"node {node} leads term {term} by the votes of {given} among {voters}",
+                )
         view = self._views[node]
         reached = [index for past, index in self._committed_by_leader.items() if past < term]
         index = max(reached, default=view.base)
@@ -160,6 +168,11 @@ class Invariants:
             raise Violation(
                 "leader completeness", f"node {node} leads term {term} without entry {index}"
             )
+
+    def _may_have_voted(self, voter: int, term: int, candidate: int) -> bool:
+        """Tell whether a vote is durable, or was before the voter went on to a later term."""
+        state = self._disks[voter].state
+        return state.term > term or (state.term == term and state.vote == candidate)
 
     def moved(self, node: int, core: Core, state: HardState) -> None:
         """Look at a node's new hard state."""

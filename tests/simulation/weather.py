@@ -88,7 +88,7 @@ def forecast(random: Random) -> Weather:
         delay_units_max=random.choice((10, 30, 80)),
         straggle_units_max=random.choice((200, 600, 2_000)),
         sync_units_max=random.choice((5, 30, 100, 500)),
-        apply_units_max=random.choice((3, 20, 100)),
+        apply_units_max=random.choice((3, 20, 100, 400)),
         fault_units=random.choice((150, 300, 600, 1_200)),
         outage_units_max=random.choice((300, 1_000, 2_500)),
         write_units=random.choice((40, 80, 150)),
