@@ -35,7 +35,7 @@ def test_all_kinds_of_faults_and_changes_come_up():
     totals = Simulation(0).totals
     for seed in range(2_000_000, 2_000_020):
         totals.add(Simulation(seed).run(2_000))
-    assert len(totals.faults) == 18
+    assert len(totals.faults) == 16
     assert min(totals.faults.values()) > 0
     assert totals.membership_changes > 50
     assert totals.snapshots > 20

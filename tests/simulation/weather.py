@@ -126,7 +126,7 @@ def _options(random: Random) -> dict[str, int | bool]:
 
 
 def _gather_a_storm(weather: Weather, random: Random) -> None:
-    """Let hardly a leader live to finish what it has begun, and clients ask for much all the same."""
+    """Let hardly a leader live to finish what it has begun, while clients ask for much."""
     weather.core["election_ticks"] = 4
     weather.core["message_bytes_max"] = random.choice((0, 100, 100))
     weather.batch_max, weather.payload_bytes_max = 8, 0
