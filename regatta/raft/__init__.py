@@ -12,11 +12,9 @@ from regatta.raft._codec import encode_entry
 from regatta.raft._codec import encode_hard_state
 from regatta.raft._codec import encode_message
 from regatta.raft._codec import encode_snapshot
-from regatta.raft._membership import Configuration
-from regatta.raft._membership import Membership
-from regatta.raft._membership import MembershipError
 from regatta.raft._core import Core
 from regatta.raft._membership import Configuration
+from regatta.raft._membership import Membership
 from regatta.raft._membership import MembershipError
 from regatta.raft._message import APPEND_THREAD
 from regatta.raft._message import APPLY_THREAD
@@ -39,7 +37,6 @@ from regatta.raft._progress import Window
 from regatta.raft._quorum import VoteResult
 from regatta.raft._quorum import committed_index
 from regatta.raft._quorum import vote_result
-from regatta.raft._progress import Progress
 from regatta.raft._ready import ReadState
 from regatta.raft._ready import Ready
 from regatta.raft._ready import SoftState
@@ -67,6 +64,7 @@ __all__ = [
     "EntryKind",
     "HardState",
     "MalformedMessage",
+    "Membership",
     "MembershipError",
     "Message",
     "MessageType",
@@ -84,4 +82,20 @@ __all__ = [
     "Storage",
     "Transition",
     "Unavailable",
+    "VoteResult",
+    "Window",
+    "committed_index",
+    "decode_conf_change",
+    "decode_conf_state",
+    "decode_entry",
+    "decode_hard_state",
+    "decode_message",
+    "decode_snapshot",
+    "encode_conf_change",
+    "encode_conf_state",
+    "encode_entry",
+    "encode_hard_state",
+    "encode_message",
+    "encode_snapshot",
+    "vote_result",
 ]

@@ -267,8 +267,8 @@ cdef Py_ssize_t count_of_known(Log log, list entries) except -1:
             return i
         if not log.find_term(entry.index, &own) or own != entry.term:
             if log.logger is not None:
-                log.logger(INFO, f"found conflict at index {entry.index} [existing term: "
-                                  f"{own}, conflicting term: {entry.term}]")
+                log.logger(INFO, f"found conflict at index {entry.index} [existing term: {own}, "
+                                 f"conflicting term: {entry.term}]")
             return i
     return len(entries)
 
