@@ -409,12 +409,13 @@ cdef int applied(Replica replica, list entries) except -1:
     if not entries:
         return 0
     index = (<Entry>entries[len(entries) - 1]).index
-    if not replica.log.applied <= index <= replica.log.applying:
+    if index > replica.log.applying:
         raise StepError(f"raft: {index} was applied, which was not asked for")
     for entry in entries:
         data_bytes += <uint64_t>len(entry.data)
     replica.uncommitted_bytes -= min(replica.uncommitted_bytes, data_bytes)
-    return applied_to(replica, index, entries_size(entries))
+    # A snapshot that was stored while they were applied may have gone beyond them.
+    return applied_to(replica, max(index, replica.log.applied), entries_size(entries))
 
 
 cdef int applied_to(Replica replica, uint64_t index, uint64_t size_bytes) except -1:
