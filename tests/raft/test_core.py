@@ -370,6 +370,47 @@ def test_reports_of_snapshots_that_nobody_sent_change_nothing():
     assert leader.status().progress[2].state == ProgressState.REPLICATE
 
 
+def test_a_candidate_that_is_removed_meanwhile_does_not_lead():
+    core, storage = single()
+    core.campaign()
+    work(core, storage)
+    core.apply_conf_change(ConfChange([(ChangeKind.REMOVE_NODE, 1)]))
+    for node in (2, 3):
+        core.step(Message(MessageType.VOTE_RESP, sender=node, to=1, term=1))
+    assert core.role == Role.FOLLOWER
+
+
+def test_an_apply_answer_may_come_after_a_snapshot_went_beyond_it():
+    entries = [Entry(1, 1, data=b"x"), Entry(1, 2, data=b"x"), Entry(1, 3, data=b"x")]
+    core, storage = single(
+        entries, HardState(1, 0, 3), async_storage_writes=True, committed_bytes_max=1
+    )
+    late = core.ready().messages[-1].responses[0]
+    snapshot = Snapshot(9, 1, ConfState(voters=(1, 2, 3)))
+    core.step(Message(MessageType.SNAP, sender=2, to=1, term=1, snapshot=snapshot))
+    append = core.ready().messages[-1]
+    storage.apply_snapshot(append.snapshot)
+    for response in append.responses:
+        if response.to == 1:
+            core.step(response)
+    assert core.applied == 9
+    core.step(late)
+    assert core.applied == 9
+    # And its bytes no longer count: the next entry is handed out.
+    entry = Entry(1, 10, data=b"y")
+    core.step(
+        Message(
+            MessageType.APP, sender=2, to=1, term=1, index=9, log_term=1, commit=10, entries=[entry]
+        )
+    )
+    append = core.ready().messages[-1]
+    storage.append(append.entries)
+    for response in append.responses:
+        if response.to == 1:
+            core.step(response)
+    assert core.ready().committed_entries == [entry]
+
+
 def test_the_older_of_two_readies_must_be_done_first():
     core, _ = single(voters=(1,))
     core.campaign()
