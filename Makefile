@@ -15,8 +15,7 @@ ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
 .PHONY: build run run-client test faults lint types check powercut coverage annotate model
-.PHONY: bench bench-micro
-.PHONY: sanitize sanitize-short fuzz soak h2spec abuse
+.PHONY: bench bench-micro conformance sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
@@ -30,6 +29,10 @@ run-client: .venv/.built
 
 test: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m pytest $(ARGS)
+
+# Scenario files for the Raft core, which compare what it says and does byte for byte.
+conformance: .venv/.built .venv/.requirements-dev
+	@.venv/bin/python -m tests.conformance $(or $(DIR),tests/conformance/generated)
 
 # Everything that can happen to a disk, and a table of it; needs root, mount and strace.
 faults: .venv/.built .venv/.requirements-dev

@@ -12,6 +12,9 @@ from regatta.raft._codec import encode_entry
 from regatta.raft._codec import encode_hard_state
 from regatta.raft._codec import encode_message
 from regatta.raft._codec import encode_snapshot
+from regatta.raft._membership import Configuration
+from regatta.raft._membership import Membership
+from regatta.raft._membership import MembershipError
 from regatta.raft._message import APPEND_THREAD
 from regatta.raft._message import APPLY_THREAD
 from regatta.raft._message import NO_NODE
@@ -28,6 +31,14 @@ from regatta.raft._message import ProgressState
 from regatta.raft._message import Role
 from regatta.raft._message import Snapshot
 from regatta.raft._message import Transition
+from regatta.raft._progress import Progress
+from regatta.raft._progress import Window
+from regatta.raft._quorum import VoteResult
+from regatta.raft._quorum import committed_index
+from regatta.raft._quorum import vote_result
+from regatta.raft._stable import Backing
+from regatta.raft._stable import DamagedLog
+from regatta.raft._stable import StableLog
 from regatta.raft._storage import Compacted
 from regatta.raft._storage import SnapshotTemporarilyUnavailable
 from regatta.raft._storage import Storage
@@ -37,23 +48,33 @@ __all__ = [
     "APPEND_THREAD",
     "APPLY_THREAD",
     "NO_NODE",
+    "Backing",
     "ChangeKind",
     "Compacted",
     "ConfChange",
     "ConfState",
+    "Configuration",
+    "DamagedLog",
     "Entry",
     "EntryKind",
     "HardState",
     "MalformedMessage",
+    "Membership",
+    "MembershipError",
     "Message",
     "MessageType",
+    "Progress",
     "ProgressState",
     "Role",
     "Snapshot",
     "SnapshotTemporarilyUnavailable",
+    "StableLog",
     "Storage",
     "Transition",
     "Unavailable",
+    "VoteResult",
+    "Window",
+    "committed_index",
     "decode_conf_change",
     "decode_conf_state",
     "decode_entry",
@@ -66,4 +87,5 @@ __all__ = [
     "encode_hard_state",
     "encode_message",
     "encode_snapshot",
+    "vote_result",
 ]
