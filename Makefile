@@ -15,7 +15,8 @@ ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
 .PHONY: build run run-client test faults lint types check powercut coverage annotate model
-.PHONY: bench bench-micro conformance sanitize sanitize-short fuzz soak h2spec abuse
+.PHONY: bench bench-micro conformance
+.PHONY: sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
 
