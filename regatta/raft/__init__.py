@@ -12,6 +12,7 @@ from regatta.raft._codec import encode_entry
 from regatta.raft._codec import encode_hard_state
 from regatta.raft._codec import encode_message
 from regatta.raft._codec import encode_snapshot
+from regatta.raft._core import Core
 from regatta.raft._membership import Configuration
 from regatta.raft._membership import Membership
 from regatta.raft._membership import MembershipError
@@ -36,6 +37,10 @@ from regatta.raft._progress import Window
 from regatta.raft._quorum import VoteResult
 from regatta.raft._quorum import committed_index
 from regatta.raft._quorum import vote_result
+from regatta.raft._ready import ReadState
+from regatta.raft._ready import Ready
+from regatta.raft._ready import SoftState
+from regatta.raft._ready import Status
 from regatta.raft._stable import Backing
 from regatta.raft._stable import DamagedLog
 from regatta.raft._stable import StableLog
@@ -43,6 +48,9 @@ from regatta.raft._storage import Compacted
 from regatta.raft._storage import SnapshotTemporarilyUnavailable
 from regatta.raft._storage import Storage
 from regatta.raft._storage import Unavailable
+from regatta.raft.config import Config
+from regatta.raft.errors import ProposalDropped
+from regatta.raft.errors import StepError
 
 __all__ = [
     "APPEND_THREAD",
@@ -53,39 +61,30 @@ __all__ = [
     "Compacted",
     "ConfChange",
     "ConfState",
+    "Config",
     "Configuration",
+    "Core",
     "DamagedLog",
     "Entry",
     "EntryKind",
     "HardState",
     "MalformedMessage",
-    "Membership",
     "MembershipError",
     "Message",
     "MessageType",
     "Progress",
     "ProgressState",
+    "ProposalDropped",
+    "ReadState",
+    "Ready",
     "Role",
     "Snapshot",
     "SnapshotTemporarilyUnavailable",
+    "SoftState",
     "StableLog",
+    "Status",
+    "StepError",
     "Storage",
     "Transition",
     "Unavailable",
-    "VoteResult",
-    "Window",
-    "committed_index",
-    "decode_conf_change",
-    "decode_conf_state",
-    "decode_entry",
-    "decode_hard_state",
-    "decode_message",
-    "decode_snapshot",
-    "encode_conf_change",
-    "encode_conf_state",
-    "encode_entry",
-    "encode_hard_state",
-    "encode_message",
-    "encode_snapshot",
-    "vote_result",
 ]

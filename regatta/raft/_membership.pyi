@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Mapping
-from typing import final
+from typing import Self, final
 
 from regatta.raft._message import ChangeKind
 from regatta.raft._progress import Progress
@@ -25,14 +25,14 @@ class Configuration:
     auto_leave: bool
     """Whether the leader leaves the joint configuration by itself."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         voters: Iterable[int] = (),
         voters_outgoing: Iterable[int] = (),
         learners: Iterable[int] = (),
         learners_next: Iterable[int] = (),
         auto_leave: bool = False,
-    ) -> None:
+    ) -> Self:
         """Take the ids as they are given: whether they fit together is the caller's to know."""
     @property
     def joint(self) -> bool:
@@ -51,7 +51,7 @@ class Membership:
 
     configuration: Configuration
 
-    def __init__(self, window_count_max: int = 0x7FFFFFFF, window_bytes_max: int = 0) -> None:
+    def __new__(cls, window_count_max: int = 0x7FFFFFFF, window_bytes_max: int = 0) -> Self:
         """Begin without members; the bounds are those of each member's window."""
     @property
     def progress(self) -> Mapping[int, Progress]:

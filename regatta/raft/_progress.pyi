@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from regatta.raft._message import ProgressState
 
@@ -13,7 +13,7 @@ class Window:
     size_bytes: int
     """Of the entries of all of them, encoded."""
 
-    def __init__(self, count_max: int, bytes_max: int = 0) -> None:
+    def __new__(cls, count_max: int, bytes_max: int = 0) -> Self:
         """Open a window for *count_max* messages, and for *bytes_max* bytes if that is not 0."""
     @property
     def full(self) -> bool:

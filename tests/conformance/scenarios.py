@@ -2,7 +2,7 @@
 
 import difflib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ class Suite(Protocol):
     """Carries out the directives of one file."""
 
     @property
-    def commands(self) -> dict[str, Callable[..., object]]:
+    def commands(self) -> Mapping[str, Callable[..., object]]:
         """What each known command does."""
 
     def run(self, directive: Directive) -> str:
