@@ -12,6 +12,7 @@ from regatta.raft._message cimport Message
 from regatta.raft._progress cimport Progress
 from regatta.raft._reads cimport Reads
 
+
 @cython.final
 cdef class Replica:
     cdef uint64_t node
