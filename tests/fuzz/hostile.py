@@ -11,6 +11,7 @@ from regatta.raft import Core
 from regatta.raft import Entry
 from regatta.raft import EntryKind
 from regatta.raft import MalformedMessage
+from regatta.raft import MembershipError
 from regatta.raft import Message
 from regatta.raft import MessageType
 from regatta.raft import ProposalDropped
@@ -62,7 +63,8 @@ class HostileGroup(Group):
                     change = decode_conf_change(entry.kind, entry.data)
                 except MalformedMessage:
                     change = ConfChange()
-                replica.core.apply_conf_change(change)
+                with suppress(MembershipError):
+                    replica.core.apply_conf_change(change)
 
     def run_some(self) -> None:
         """Carry out what each replica has to do, once."""
