@@ -365,20 +365,21 @@ class InteractionSuite:
 
     def _append_one(self, number: int) -> None:
         node = self._node(number)
-        work = self._take_work(node.append_work, "append")
-        hard_state = HardState(work.term, work.vote, work.commit)
-        node.persist(hard_state, work.entries, work.snapshot)
-        self._respond(work)
+        if (work := self._take_work(node.append_work, "append")) is not None:
+            hard_state = HardState(work.term, work.vote, work.commit)
+            node.persist(hard_state, work.entries, work.snapshot)
+            self._respond(work)
 
     def _apply_one(self, number: int) -> None:
         node = self._node(number)
-        work = self._take_work(node.apply_work, "apply")
-        node.apply(work.entries)
-        self._respond(work)
+        if (work := self._take_work(node.apply_work, "apply")) is not None:
+            node.apply(work.entries)
+            self._respond(work)
 
-    def _take_work(self, queue: deque[Message], kind: str) -> Message:
+    def _take_work(self, queue: deque[Message], kind: str) -> Message | None:
         if not queue:
-            raise Refused(f"no {kind} work to perform")
+            self._output.write(f"no {kind} work to perform")
+            return None
         work = queue.popleft()
         described = describe.describe_message(work, with_responses=False)
         self._output.write(f"Processing:\n{described}\n")

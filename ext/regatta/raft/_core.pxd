@@ -7,6 +7,7 @@ from regatta.raft._message cimport Message
 from regatta.raft._ready cimport Ready
 from regatta.raft._replica cimport Replica
 
+
 @cython.final
 cdef class Core:
     cdef Replica replica

@@ -18,7 +18,6 @@ from regatta.raft._leader cimport serve_reads
 from regatta.raft._log cimport entries_size
 from regatta.raft._membership cimport Membership
 from regatta.raft._message cimport ENTRY_CONF_CHANGE_V2
-from regatta.raft._message cimport ENTRY_NORMAL
 from regatta.raft._message cimport MSG_APP_RESP
 from regatta.raft._message cimport MSG_BEAT
 from regatta.raft._message cimport MSG_CHECK_QUORUM
@@ -102,20 +101,19 @@ cdef class Core:
 
     cpdef int propose_batch(self, list datas) except -1:
         cdef Message message
-        cdef bytes data
         if not datas:
             return 0
         if self.replica.role_now == ROLE_LEADER:
             return propose_data(self.replica, datas)
         message = message_new(MSG_PROP, 0)
         for data in datas:
-            message.entries.append(entry_new(0, 0, ENTRY_NORMAL, data))
+            message.entries.append(Entry(data=data))
         return self.step_own(message)
 
     def propose_conf_change(self, ConfChange change not None):
         cdef Message message = message_new(MSG_PROP, 0)
         kind, data = encode_conf_change(change)
-        message.entries.append(entry_new(0, 0, kind, data))
+        message.entries.append(Entry(0, 0, kind, data))
         self.step_own(message)
 
     def read_index(self, bytes context not None):

@@ -45,17 +45,20 @@ cdef tuple TRANSITION_NAMES = ("ConfChangeTransitionAuto", "ConfChangeTransition
 
 
 cdef int become_leader(Replica replica) except -1:
-    cdef Progress own
+    cdef Progress own = replica.membership.find(replica.node)
+    if own is None:
+        # It was removed while it campaigned.
+        return replica.become_follower(replica.term, 0)
     replica.reset(replica.term)
     replica.leader = replica.node
     replica.role_now = ROLE_LEADER
-    own = replica.membership.find(replica.node)
     own.become_replicate()
     own.recently_active = True
     # There may be a change in the log that is not applied yet; to assume it is cheaper than to look.
     replica.pending_conf_index = replica.log.last_index()
+    replica.first_own_index = replica.log.last_index() + 1
     # Only an entry of this term can commit what earlier leaders left.
-    append_own(replica, [entry_new(replica.term, replica.log.last_index() + 1, ENTRY_NORMAL, b"")])
+    append_own(replica, [entry_new(replica.term, replica.first_own_index, ENTRY_NORMAL, b"")])
     if replica.logger is not None:
         replica.say(INFO, f"{replica.node:x} became leader at term {replica.term}")
     broadcast_append(replica)
@@ -114,8 +117,7 @@ cdef int leader_step(Replica replica, Message message) except -1:
     elif type == MSG_HEARTBEAT_RESP:
         heartbeat_answered(replica, peer)
         if message.context:
-            replica.reads.answer(peer.node, message.context)
-            release_reads(replica)
+            read_confirmed(replica, peer, message.context)
     elif type == MSG_SNAP_STATUS:
         snapshot_reported(replica, peer, message.reject)
     elif type == MSG_UNREACHABLE:
@@ -313,6 +315,15 @@ cdef int release_reads(Replica replica) except -1:
     return serve_reads(replica)
 
 
+cdef int read_confirmed(Replica replica, Progress peer, bytes token) except -1:
+    # Only a replica that remembers this term after a crash remembers to keep its promise; what it
+    # acknowledged was stored together with the term.
+    if replica.lease_reads and peer.match < replica.first_own_index:
+        return 0
+    replica.reads.answer(peer.node, token)
+    return release_reads(replica)
+
+
 cdef int answer_read(Replica replica, uint64_t index, uint64_t requester,
                      bytes context) except -1:
     cdef Message message
@@ -343,20 +354,20 @@ cdef bint holds_lease(Replica replica) except -1:
 # --- Transfer ------------------------------------------------------------------------------------
 
 cdef int transfer(Replica replica, Progress target) except -1:
-    cdef str head = f"{replica.node:x} [term {replica.term}]"
     if target.is_learner:
         if replica.logger is not None:
             replica.say(DEBUG, f"{replica.node:x} is learner. Ignored transferring leadership")
         return 0
     if replica.transferee == target.node:
         if replica.logger is not None:
-            replica.say(INFO, f"{head} transfer leadership to {target.node:x} is in progress, "
-                              f"ignores request to same node {target.node:x}")
+            replica.say(INFO, f"{replica.node:x} [term {replica.term}] transfer leadership to "
+                              f"{target.node:x} is in progress, ignores request to same node "
+                              f"{target.node:x}")
         return 0
     if replica.transferee:
         if replica.logger is not None:
-            replica.say(INFO,
-                        f"{head} abort previous transferring leadership to {replica.transferee:x}")
+            replica.say(INFO, f"{replica.node:x} [term {replica.term}] abort previous "
+                              f"transferring leadership to {replica.transferee:x}")
         replica.transferee = 0
     if target.node == replica.node:
         if replica.logger is not None:
@@ -364,7 +375,8 @@ cdef int transfer(Replica replica, Progress target) except -1:
                                "leadership to self")
         return 0
     if replica.logger is not None:
-        replica.say(INFO, f"{head} starts to transfer leadership to {target.node:x}")
+        replica.say(INFO, f"{replica.node:x} [term {replica.term}] starts to transfer leadership "
+                          f"to {target.node:x}")
     # It must be done within an election timeout.
     replica.election_elapsed = 0
     replica.transferee = target.node

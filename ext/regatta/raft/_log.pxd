@@ -8,6 +8,7 @@ from regatta.raft._storage cimport Storage
 cdef enum:
     UNLIMITED = 0xFFFFFFFFFFFFFFFF
 
+
 @cython.final
 cdef class Log:
     cdef Storage storage

@@ -207,7 +207,7 @@ cdef class Log:
         cdef uint64_t own
         if index < self.offset or index > self.last_index():
             if self.logger is not None:
-                explain_unknown(self, index, term)
+                explain_unknown(self, index)
             return 0
         own = (<Entry>self.unstable[<Py_ssize_t>(index - self.offset)]).term
         if own != term:
@@ -267,20 +267,15 @@ cdef Py_ssize_t count_of_known(Log log, list entries) except -1:
             return i
         if not log.find_term(entry.index, &own) or own != entry.term:
             if log.logger is not None:
-                log.logger(INFO, f"found conflict at index {entry.index} [existing term: "
-                                  f"{own}, conflicting term: {entry.term}]")
+                log.logger(INFO, f"found conflict at index {entry.index} [existing term: {own}, "
+                                 f"conflicting term: {entry.term}]")
             return i
     return len(entries)
 
 
-cdef int explain_unknown(Log log, uint64_t index, uint64_t term) except -1:
+cdef int explain_unknown(Log log, uint64_t index) except -1:
     if log.snapshot is not None and index == log.snapshot.index:
-        if term == log.snapshot.term:
-            log.logger(INFO,
-                        f"entry at index {index} matched unstable snapshot; ignoring")
-        else:
-            log.logger(INFO, f"entry at (index,term)=({index},{term}) mismatched with entry "
-                              f"at ({index},{log.snapshot.term}) in unstable log; ignoring")
+        log.logger(INFO, f"entry at index {index} matched unstable snapshot; ignoring")
     else:
         log.logger(INFO, f"entry at index {index} missing from unstable log; ignoring")
     return 0

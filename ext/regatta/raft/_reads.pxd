@@ -9,6 +9,7 @@ from libc.stdint cimport uint64_t
 
 from regatta.raft._membership cimport Configuration
 
+
 @cython.final
 cdef class Reads:
     cdef list waiting           # (requester, context) of reads that belong to no round yet

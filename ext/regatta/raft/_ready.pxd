@@ -4,6 +4,7 @@ cimport cython
 from regatta.raft._message cimport HardState
 from regatta.raft._message cimport Snapshot
 
+
 @cython.final
 cdef class Ready:
     cdef readonly object soft_state         # SoftState, or None if it has not changed

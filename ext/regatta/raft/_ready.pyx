@@ -13,7 +13,8 @@ class SoftState(NamedTuple):
     role: Role
 
 
-class ReadState(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReadState:
     """A read that may be served once *index* is applied. *context* is what it was asked with."""
 
     index: int
