@@ -14,7 +14,8 @@ H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test faults lint types check powercut coverage annotate bench model
+.PHONY: build run run-client test faults lint types check powercut coverage annotate model
+.PHONY: bench bench-micro conformance
 .PHONY: sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
@@ -29,6 +30,10 @@ run-client: .venv/.built
 
 test: .venv/.built .venv/.requirements-dev
 	.venv/bin/python -m pytest $(ARGS)
+
+# Scenario files for the Raft core, which compare what it says and does byte for byte.
+conformance: .venv/.built .venv/.requirements-dev
+	@.venv/bin/python -m tests.conformance $(or $(DIR),tests/conformance/generated)
 
 # Everything that can happen to a disk, and a table of it; needs root, mount and strace.
 faults: .venv/.built .venv/.requirements-dev
@@ -47,8 +52,12 @@ types: .venv/.built .venv/.requirements-dev
 check: lint types test
 
 # Reads and writes beside the server that one would write first; needs h2load and two cores.
-bench: .venv/.built .venv/.requirements-dev
+bench: bench-micro
 	.venv/bin/python -m bench.load.compare $(ARGS)
+
+# What parts cost by themselves.
+bench-micro: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m pytest -s bench/micro
 
 # The long form of a part of `make test`: the power is cut at very many moments; needs strace.
 powercut: .venv/.built .venv/.requirements-dev
@@ -146,9 +155,10 @@ coverage: .venv/.built .venv/.requirements-dev
 # process. Tests that start a whole daemon do not fit: that would be watched too.
 SANITIZED = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
   LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"
-SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/store tests/table tests/api \
-  --ignore=tests/api/test_sockets.py
-SANITIZED_TESTS_SHORT := tests/wire tests/http2 tests/store/test_machine.py tests/table/test_range.py
+SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/conformance tests/store tests/table \
+  tests/api --ignore=tests/api/test_sockets.py
+SANITIZED_TESTS_SHORT := tests/wire tests/http2 tests/raft tests/store/test_machine.py \
+  tests/table/test_range.py
 
 build/.sanitized: setup.py $(EXTENSIONS) $(shell find regatta -name '*.py') .venv/.built
 	@echo "Compiling with sanitizers"
@@ -163,7 +173,8 @@ sanitize-short: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(call PYTEST_OF,sanitize) $(SANITIZED_TESTS_SHORT)
 
 # Inputs by the million, each made from its number, on the build with sanitizers. TARGET is http2,
-# range, command or json; all of them if it is not given. `make fuzz INPUTS=1 FIRST=4711` is one.
+# range, command, json or raft; all of them if it is not given. One input by itself:
+# `make fuzz INPUTS=1 FIRST=4711`.
 fuzz: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize:$(CURDIR) .venv/bin/python \
 	  -m tests.fuzz $(TARGET) --inputs $(or $(INPUTS),20000) --first $(or $(FIRST),0) $(ARGS)

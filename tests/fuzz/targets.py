@@ -44,6 +44,7 @@ from regatta.store.node import open_stores
 from regatta.table._range import RangeSink
 from tests.fuzz import documents
 from tests.fuzz import messages
+from tests.fuzz import raft
 from tests.fuzz.frames import DATA
 from tests.fuzz.frames import HEADERS
 from tests.fuzz.frames import Frame
@@ -389,4 +390,19 @@ def json_bodies(directory: Path) -> Iterator[Run]:
     loop.close()
 
 
-TARGETS = {"http2": http2, "range": ranges, "command": commands, "json": json_bodies}
+# Raft: what a peer sends.
+
+
+@contextmanager
+def raft_messages(directory: Path) -> Iterator[Run]:
+    """Messages, held to the protobuf package."""
+    yield raft.check_decoders
+
+
+TARGETS = {
+    "http2": http2,
+    "range": ranges,
+    "command": commands,
+    "json": json_bodies,
+    "raft": raft_messages,
+}
