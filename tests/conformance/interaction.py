@@ -365,25 +365,20 @@ class InteractionSuite:
 
     def _append_one(self, number: int) -> None:
         node = self._node(number)
-        work = self._take_work(node.append_work, "append")
-        if work is None:
-            return
-        hard_state = HardState(work.term, work.vote, work.commit)
-        node.persist(hard_state, work.entries, work.snapshot)
-        self._respond(work)
+        if (work := self._take_work(node.append_work, "append")) is not None:
+            hard_state = HardState(work.term, work.vote, work.commit)
+            node.persist(hard_state, work.entries, work.snapshot)
+            self._respond(work)
 
     def _apply_one(self, number: int) -> None:
         node = self._node(number)
-        work = self._take_work(node.apply_work, "apply")
-        if work is None:
-            return
-        node.apply(work.entries)
-        self._respond(work)
+        if (work := self._take_work(node.apply_work, "apply")) is not None:
+            node.apply(work.entries)
+            self._respond(work)
 
     def _take_work(self, queue: deque[Message], kind: str) -> Message | None:
         if not queue:
-            # No error: the nodes after this one have their turn, too.
-            self._output.write(f"no {kind} work to perform\n")
+            self._output.write(f"no {kind} work to perform")
             return None
         work = queue.popleft()
         described = describe.describe_message(work, with_responses=False)

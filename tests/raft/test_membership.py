@@ -7,9 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regatta.raft import ChangeKind
+from regatta.raft import Config
 from regatta.raft import Configuration
+from regatta.raft import ConfState
+from regatta.raft import Core
 from regatta.raft import Membership
 from regatta.raft import MembershipError
+from regatta.raft import Snapshot
+from tests.conformance.storage import MemoryStorage
 
 ADD, LEARN, REMOVE = ChangeKind.ADD_NODE, ChangeKind.ADD_LEARNER_NODE, ChangeKind.REMOVE_NODE
 
@@ -169,3 +174,49 @@ def test_ids_are_written_in_hexadecimal():
 def test_an_impossible_change_says_why(step, text):
     with pytest.raises(MembershipError, match=text):
         step(Membership().simple([(ADD, 1)], 0))
+
+
+def begin_with(conf_state):
+    """Return a core that finds *conf_state* in its storage."""
+    config = Config(
+        node=1,
+        election_ticks=10,
+        heartbeat_ticks=1,
+        draw_timeout=lambda low, high: high,
+        applied=7,
+    )
+    return Core(config, MemoryStorage(Snapshot(7, 1, conf_state)))
+
+
+@given(steps)
+def test_every_configuration_that_can_be_reached_is_found_again_at_a_start(taken):
+    for _, membership in walk(taken):
+        reached = membership.configuration
+        conf_state = ConfState(
+            reached.voters,
+            reached.voters_outgoing,
+            reached.learners,
+            reached.learners_next,
+            reached.auto_leave,
+        )
+        core = begin_with(conf_state)
+        assert core.conf_state == conf_state
+        assert core.configuration == reached
+
+
+@pytest.mark.parametrize(
+    "conf_state",
+    [
+        ConfState(learners=[1]),
+        ConfState([1, 2], learners=[2]),
+        ConfState([1], learners_next=[2]),
+        ConfState([1], [1, 2], learners_next=[1]),
+        ConfState([1], [2], learners_next=[3]),
+        ConfState([1], auto_leave=True),
+        ConfState([0, 1]),
+        ConfState([], [1, 2]),
+    ],
+)
+def test_a_start_with_a_configuration_that_no_change_leads_to_is_refused(conf_state):
+    with pytest.raises(MembershipError):
+        begin_with(conf_state)
