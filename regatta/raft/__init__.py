@@ -41,6 +41,9 @@ from regatta.raft._ready import ReadState
 from regatta.raft._ready import Ready
 from regatta.raft._ready import SoftState
 from regatta.raft._ready import Status
+from regatta.raft._stable import Backing
+from regatta.raft._stable import DamagedLog
+from regatta.raft._stable import StableLog
 from regatta.raft._storage import Compacted
 from regatta.raft._storage import SnapshotTemporarilyUnavailable
 from regatta.raft._storage import Storage
@@ -53,6 +56,7 @@ __all__ = [
     "APPEND_THREAD",
     "APPLY_THREAD",
     "NO_NODE",
+    "Backing",
     "ChangeKind",
     "Compacted",
     "ConfChange",
@@ -60,6 +64,7 @@ __all__ = [
     "Config",
     "Configuration",
     "Core",
+    "DamagedLog",
     "Entry",
     "EntryKind",
     "HardState",
@@ -77,6 +82,7 @@ __all__ = [
     "Snapshot",
     "SnapshotTemporarilyUnavailable",
     "SoftState",
+    "StableLog",
     "Status",
     "StepError",
     "Storage",

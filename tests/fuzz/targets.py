@@ -43,6 +43,7 @@ from regatta.store._env import Environment
 from regatta.store.node import open_stores
 from regatta.table._range import RangeSink
 from tests.fuzz import documents
+from tests.fuzz import hostile
 from tests.fuzz import messages
 from tests.fuzz import raft
 from tests.fuzz.frames import DATA
@@ -395,8 +396,15 @@ def json_bodies(directory: Path) -> Iterator[Run]:
 
 @contextmanager
 def raft_messages(directory: Path) -> Iterator[Run]:
-    """Messages, held to the protobuf package."""
-    yield raft.check_decoders
+    """Messages, held to the protobuf package; some are sent to a group."""
+
+    def run(chance: Random) -> None:
+        if chance.random() < 0.9:
+            raft.check_decoders(chance)
+        else:
+            hostile.check_group(chance)
+
+    yield run
 
 
 TARGETS = {

@@ -21,6 +21,7 @@ unknown = st.sampled_from(
         b"\xfd\x07" + bytes(4),
         b"\xfb\x07\xfc\x07",
         b"\xfb\x07\x0b\x08\x01\x0c\x12\x01x\xfc\x07",
+        b"\xfb\x07\x00\x01\xfc\x07",  # in a group, protobuf takes no notice of the number 0
         b"\xfb\x07\xfb\x07\xfc\x07",  # a group that is not closed
         b"\xfb\x07\x0c",  # closed as another one
         b"\xfc\x07",

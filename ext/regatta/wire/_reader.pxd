@@ -32,7 +32,7 @@ cdef inline int field_next(Slice *rest, Field *field) noexcept nogil:
     """Take the next field off *rest*. Returns 1, 0 at the end, -1 if the bytes are malformed."""
     if rest.size == 0:
         return 0
-    if _read_field(rest, field) < 0 or field.kind == KIND_GROUP_END:
+    if _read_field(rest, field) < 0 or field.kind == KIND_GROUP_END or field.number == 0:
         return -1
     if field.kind == KIND_GROUP and _skip_group(rest, field.number) < 0:
         return -1
@@ -44,7 +44,7 @@ cdef inline int _read_field(Slice *rest, Field *field) noexcept nogil:
     cdef const uint8_t *at
     cdef uint64_t tag, length = 0
     at = varint_read(rest.data, end, &tag)
-    if at == NULL or at - rest.data > TAG_BYTES_MAX or tag >> 32 != 0 or tag < 8:
+    if at == NULL or at - rest.data > TAG_BYTES_MAX or tag >> 32 != 0:
         return -1
     field.number = <uint32_t>(tag >> 3)
     field.kind = <int>(tag & 7)
@@ -73,7 +73,8 @@ cdef inline int _read_field(Slice *rest, Field *field) noexcept nogil:
 
 
 cdef inline int _skip_group(Slice *rest, uint32_t number) noexcept nogil:
-    # Groups nest; each must be closed by an end tag of its own number.
+    # Groups nest; each must be closed by an end tag of its own number. What is inside may have the
+    # number 0, which is no field's: protobuf doesn't look.
     cdef uint32_t[GROUP_DEPTH_MAX] open_numbers
     cdef int depth = 1
     cdef Field field
