@@ -56,7 +56,10 @@ def test_step_an_append(benchmark: BenchmarkFixture, entry_count: int) -> None:
     message = append_of(entry_count)
 
     def follower() -> tuple[tuple[Core, Message], dict[str, object]]:
-        return (Replica(1, (1, 2, 3)).core, message), {}
+        core = Replica(1, (1, 2, 3)).core
+        core.step(Message(MessageType.HEARTBEAT, to=1, sender=2, term=FIRST_TERM))
+        core.ready()
+        return (core, message), {}
 
     benchmark.pedantic(lambda core, one: core.step(one), setup=follower, rounds=2000)
     core, _ = follower()[0]

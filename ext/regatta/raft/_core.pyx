@@ -18,7 +18,6 @@ from regatta.raft._leader cimport serve_reads
 from regatta.raft._log cimport entries_size
 from regatta.raft._membership cimport Membership
 from regatta.raft._message cimport ENTRY_CONF_CHANGE_V2
-from regatta.raft._message cimport ENTRY_NORMAL
 from regatta.raft._message cimport MSG_APP_RESP
 from regatta.raft._message cimport MSG_BEAT
 from regatta.raft._message cimport MSG_CHECK_QUORUM
@@ -102,20 +101,19 @@ cdef class Core:
 
     cpdef int propose_batch(self, list datas) except -1:
         cdef Message message
-        cdef bytes data
         if not datas:
             return 0
         if self.replica.role_now == ROLE_LEADER:
             return propose_data(self.replica, datas)
         message = message_new(MSG_PROP, 0)
         for data in datas:
-            message.entries.append(entry_new(0, 0, ENTRY_NORMAL, data))
+            message.entries.append(Entry(data=data))
         return self.step_own(message)
 
     def propose_conf_change(self, ConfChange change not None):
         cdef Message message = message_new(MSG_PROP, 0)
         kind, data = encode_conf_change(change)
-        message.entries.append(entry_new(0, 0, kind, data))
+        message.entries.append(Entry(0, 0, kind, data))
         self.step_own(message)
 
     def read_index(self, bytes context not None):
@@ -409,12 +407,13 @@ cdef int applied(Replica replica, list entries) except -1:
     if not entries:
         return 0
     index = (<Entry>entries[len(entries) - 1]).index
-    if not replica.log.applied <= index <= replica.log.applying:
+    if index > replica.log.applying:
         raise StepError(f"raft: {index} was applied, which was not asked for")
     for entry in entries:
         data_bytes += <uint64_t>len(entry.data)
     replica.uncommitted_bytes -= min(replica.uncommitted_bytes, data_bytes)
-    return applied_to(replica, index, entries_size(entries))
+    # A snapshot that was stored while they were applied may have gone beyond them.
+    return applied_to(replica, max(index, replica.log.applied), entries_size(entries))
 
 
 cdef int applied_to(Replica replica, uint64_t index, uint64_t size_bytes) except -1:

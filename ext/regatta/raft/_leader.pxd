@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 from regatta.raft._message cimport Message
 from regatta.raft._replica cimport Replica
 
-# A candidate has won.
+# A candidate has won. It follows on if it is no member any more.
 cdef int become_leader(Replica replica) except -1
 # One tick has passed.
 cdef int leader_tick(Replica replica) except -1

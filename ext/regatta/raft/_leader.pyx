@@ -45,11 +45,13 @@ cdef tuple TRANSITION_NAMES = ("ConfChangeTransitionAuto", "ConfChangeTransition
 
 
 cdef int become_leader(Replica replica) except -1:
-    cdef Progress own
+    cdef Progress own = replica.membership.find(replica.node)
+    if own is None:
+        # It was removed while it campaigned.
+        return replica.become_follower(replica.term, 0)
     replica.reset(replica.term)
     replica.leader = replica.node
     replica.role_now = ROLE_LEADER
-    own = replica.membership.find(replica.node)
     own.become_replicate()
     own.recently_active = True
     # There may be a change in the log that is not applied yet; to assume it is cheaper than to look.
@@ -343,20 +345,20 @@ cdef bint holds_lease(Replica replica) except -1:
 # --- Transfer ------------------------------------------------------------------------------------
 
 cdef int transfer(Replica replica, Progress target) except -1:
-    cdef str head = f"{replica.node:x} [term {replica.term}]"
     if target.is_learner:
         if replica.logger is not None:
             replica.say(DEBUG, f"{replica.node:x} is learner. Ignored transferring leadership")
         return 0
     if replica.transferee == target.node:
         if replica.logger is not None:
-            replica.say(INFO, f"{head} transfer leadership to {target.node:x} is in progress, "
-                              f"ignores request to same node {target.node:x}")
+            replica.say(INFO, f"{replica.node:x} [term {replica.term}] transfer leadership to "
+                              f"{target.node:x} is in progress, ignores request to same node "
+                              f"{target.node:x}")
         return 0
     if replica.transferee:
         if replica.logger is not None:
-            replica.say(INFO,
-                        f"{head} abort previous transferring leadership to {replica.transferee:x}")
+            replica.say(INFO, f"{replica.node:x} [term {replica.term}] abort previous "
+                              f"transferring leadership to {replica.transferee:x}")
         replica.transferee = 0
     if target.node == replica.node:
         if replica.logger is not None:
@@ -364,7 +366,8 @@ cdef int transfer(Replica replica, Progress target) except -1:
                                "leadership to self")
         return 0
     if replica.logger is not None:
-        replica.say(INFO, f"{head} starts to transfer leadership to {target.node:x}")
+        replica.say(INFO, f"{replica.node:x} [term {replica.term}] starts to transfer leadership "
+                          f"to {target.node:x}")
     # It must be done within an election timeout.
     replica.election_elapsed = 0
     replica.transferee = target.node
