@@ -60,8 +60,8 @@ class Core:
         """Switch to the membership after *change*, and return it, to be kept with what is applied.
 
         To be called for every committed entry that is a change, while it is applied.
-        Raises MembershipError if the present membership can't be followed by it, and then for
-        every replica: nothing has changed.
+        Raises MembershipError if the present membership can't be followed by it: nothing has
+        changed. Since it raises on every replica alike, the entry counts as applied all the same.
         """
     def step(self, message: Message) -> int:
         """Take a message from a peer, or what a storage thread answers.

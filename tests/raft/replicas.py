@@ -1,11 +1,14 @@
 """A few replicas with logs in memory, and the messages between them in the test's hands."""
 
+from collections import Counter
+
 from regatta.raft import Config
 from regatta.raft import ConfState
 from regatta.raft import Core
 from regatta.raft import Entry
 from regatta.raft import EntryKind
 from regatta.raft import HardState
+from regatta.raft import MembershipError
 from regatta.raft import Message
 from regatta.raft import ReadState
 from regatta.raft import Role
@@ -29,6 +32,7 @@ class Replicas:
         self.cores: dict[int, Core] = {}
         self.committed: dict[int, list[Entry]] = {}
         self.read_states: dict[int, list[ReadState]] = {}
+        self.impossible = Counter()  # membership changes that could not be applied
         for node in (*voters, *learners):
             state = ConfState(voters=voters, learners=learners)
             self.storages[node] = MemoryStorage(Snapshot(conf_state=state))
@@ -60,13 +64,21 @@ class Replicas:
             storage.hard_state = ready.hard_state or storage.hard_state
             self.network += ready.messages
             for entry in ready.committed_entries:
-                state = None
-                if entry.kind != EntryKind.NORMAL:
-                    state = core.apply_conf_change(decode_conf_change(entry.kind, entry.data))
-                storage.applied(entry, b"", state)
+                storage.applied(entry, b"", self.state_after(node, entry))
             self.committed[node] += ready.committed_entries
             self.read_states[node] += ready.read_states
             core.advance()
+
+    def state_after(self, node, entry):
+        """Apply an entry that changes the membership, and return the new one."""
+        if entry.kind == EntryKind.NORMAL:
+            return None
+        try:
+            change = decode_conf_change(entry.kind, entry.data)
+            return self.cores[node].apply_conf_change(change)
+        except MembershipError:
+            self.impossible[node] += 1
+            return None
 
     def deliver(self):
         """Deliver all messages on their way, and return them; nobody has answered yet."""

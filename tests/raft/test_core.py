@@ -246,6 +246,19 @@ def test_a_second_membership_change_waits_for_the_first_to_be_applied():
     assert leader.conf_state == ConfState(voters=(1, 2, 3, 4))
 
 
+def test_a_change_that_can_not_be_applied_fails_everywhere_alike_and_is_passed_over():
+    replicas = Replicas()
+    leader = replicas.elect(1)
+    leader.propose_conf_change(ConfChange([(ChangeKind.REMOVE_NODE, node) for node in (1, 2, 3)]))
+    replicas.settle()
+    assert replicas.impossible == {1: 1, 2: 1, 3: 1}
+    # And nothing is in the way of the next one.
+    leader.propose_conf_change(ConfChange([(ChangeKind.ADD_LEARNER_NODE, 3)]))
+    replicas.settle()
+    expected = ConfState(voters=(1, 2), learners=(3,))
+    assert [core.conf_state for core in replicas.cores.values()] == [expected] * 3
+
+
 def test_a_dropped_proposal_leaves_no_trace_of_a_membership_change():
     replicas = Replicas(uncommitted_bytes_max=10)
     leader = replicas.elect(1)

@@ -139,7 +139,7 @@ def test_a_refusal_moves_back_to_where_the_peer_may_agree_but_never_behind_what_
     assert str(leader.peer) == before, "a refusal that was overtaken counts for nothing"
 
 
-@pytest.mark.parametrize("name", ["match", "next", "window", "is_learner", "state"])
+@pytest.mark.parametrize("name", ["match", "next", "window", "recently_active", "state"])
 def test_progress_is_for_reading(name):
     with pytest.raises(AttributeError):
         setattr(Leader().peer, name, 1)

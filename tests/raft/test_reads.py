@@ -281,6 +281,22 @@ def test_after_a_restart_a_promise_made_before_it_is_kept():
     assert [message.reject for message in messages_of(replicas[2])] == [False]
 
 
+def test_who_has_stored_nothing_of_the_term_renews_no_lease():
+    # It may crash before the term is durable, and have made no promise then.
+    core, storage = single(check_quorum=True, lease_reads=True)
+    core.campaign()
+    work(core, storage)
+    core.step(Message(MessageType.VOTE_RESP, sender=2, to=1, term=1))
+    work(core, storage)
+    core.step(Message(MessageType.APP_RESP, sender=2, to=1, term=1, index=1))
+    for node, expected in ((3, False), (2, True)):
+        core.tick()
+        context = heartbeats(work(core, storage))[0].context
+        core.step(Message(MessageType.HEARTBEAT_RESP, sender=node, to=1, term=1, context=context))
+        work(core, storage)
+        assert answers_alone(core) == expected
+
+
 def test_under_leases_no_leader_is_forgotten():
     replicas, _ = leased_group()
     replicas[2].forget_leader()

@@ -96,7 +96,8 @@ cdef int check_leaders_message(Replica replica, Message message) except -1:
                             f"{replica.log.last_index()}")
     elif message.snapshot is None:
         raise StepError("raft: there is no snapshot in a snapshot message")
-    elif message.snapshot.index >> 63 or message.snapshot.term > replica.term:
+    elif message.snapshot.index >> 63 or (
+            message.term and message.snapshot.term > replica.term):
         raise StepError("raft: the snapshot is from the future")
     return 0
 

@@ -56,8 +56,9 @@ cdef int become_leader(Replica replica) except -1:
     own.recently_active = True
     # There may be a change in the log that is not applied yet; to assume it is cheaper than to look.
     replica.pending_conf_index = replica.log.last_index()
+    replica.first_own_index = replica.log.last_index() + 1
     # Only an entry of this term can commit what earlier leaders left.
-    append_own(replica, [entry_new(replica.term, replica.log.last_index() + 1, ENTRY_NORMAL, b"")])
+    append_own(replica, [entry_new(replica.term, replica.first_own_index, ENTRY_NORMAL, b"")])
     if replica.logger is not None:
         replica.say(INFO, f"{replica.node:x} became leader at term {replica.term}")
     broadcast_append(replica)
@@ -116,8 +117,7 @@ cdef int leader_step(Replica replica, Message message) except -1:
     elif type == MSG_HEARTBEAT_RESP:
         heartbeat_answered(replica, peer)
         if message.context:
-            replica.reads.answer(peer.node, message.context)
-            release_reads(replica)
+            read_confirmed(replica, peer, message.context)
     elif type == MSG_SNAP_STATUS:
         snapshot_reported(replica, peer, message.reject)
     elif type == MSG_UNREACHABLE:
@@ -313,6 +313,15 @@ cdef int release_reads(Replica replica) except -1:
             replica.reads.take_confirmed(replica.membership.configuration)):
         answer_read(replica, index, requester, context)
     return serve_reads(replica)
+
+
+cdef int read_confirmed(Replica replica, Progress peer, bytes token) except -1:
+    # Only a replica that remembers this term after a crash remembers to keep its promise; what it
+    # acknowledged was stored together with the term.
+    if replica.lease_reads and peer.match < replica.first_own_index:
+        return 0
+    replica.reads.answer(peer.node, token)
+    return release_reads(replica)
 
 
 cdef int answer_read(Replica replica, uint64_t index, uint64_t requester,

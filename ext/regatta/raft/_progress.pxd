@@ -46,7 +46,7 @@ cdef class Progress:
     cdef readonly bint flow_paused
     cdef readonly uint64_t pending_snapshot  # index of the snapshot on its way; 0 for none
     cdef readonly uint64_t sent_commit      # the highest commit index that it was sent
-    cdef public bint recently_active        # heard from since the quorum was last looked at
+    cdef readonly bint recently_active      # heard from since the quorum was last looked at
     cdef readonly bint is_learner
     cdef readonly Window window
 

@@ -44,6 +44,7 @@ cdef class Replica:
     cdef uint64_t uncommitted_bytes     # of proposals' data, until they are applied
     cdef Reads reads
     cdef uint64_t led_ticks     # since it was elected
+    cdef uint64_t first_own_index   # of the entries of its term
     cdef bint lease_forfeited   # somebody was told to start an election that leases don't hinder
 
     # Settings: see Config.
