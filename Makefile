@@ -15,7 +15,7 @@ ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
 .PHONY: build run run-client test faults lint types check powercut coverage annotate model
-.PHONY: bench bench-micro conformance
+.PHONY: bench bench-micro conformance simulate simulate-long mutants
 .PHONY: sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
@@ -62,6 +62,19 @@ bench-micro: .venv/.built .venv/.requirements-dev
 # The long form of a part of `make test`: the power is cut at very many moments; needs strace.
 powercut: .venv/.built .venv/.requirements-dev
 	REGATTA_CUTS=$(or $(CUTS),1500) .venv/bin/python -m pytest -s tests/powercut $(ARGS)
+
+# A Raft group under every fault, checked after every step. `make simulate SEED=4711` is one seed, and
+# shows how it ends if it fails.
+simulate: .venv/.built .venv/.requirements-dev
+	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED)) \
+	  --seeds $(or $(SEEDS),300) --steps $(or $(STEPS),5000) $(ARGS)
+
+simulate-long: .venv/.built .venv/.requirements-dev
+	@.venv/bin/python -m tests.simulation --seeds 10000 $(ARGS)
+
+# What the simulation is worth: a table of planted bugs, and which seed and check finds each.
+mutants: .venv/.built .venv/.requirements-dev
+	@.venv/bin/python -m tests.simulation.mutants $(ARGS)
 
 # Every HTTP/2 conformance case, beside nghttpd; says so and passes where there is neither h2spec nor Go.
 h2spec: .venv/.built .venv/.requirements-dev

@@ -22,6 +22,7 @@ class LogDisk(Backing):
         self.compacted_term = term
         self.durable: list[Entry] = []  # the first follows on the compacted one
         self.queued: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._done_count = 0
 
     # What StableLog asks for.
 
@@ -55,17 +56,28 @@ class LogDisk(Backing):
 
     # What happens to it.
 
-    def sync(self, count: int) -> None:
-        """Make the oldest *count* of the queued writes durable."""
+    @property
+    def asked_count(self) -> int:
+        """Return how many writes were asked for in its life."""
+        return self._done_count + len(self.queued)
+
+    def sync(self, asked_count: int) -> None:
+        """Make writes durable, up to the one that was the *asked_count*-th."""
+        count = asked_count - self._done_count
         for write, arguments in self.queued[:count]:
             write(*arguments)
         del self.queued[:count]
+        self._done_count = asked_count
 
-    def crash(self, random: Random) -> tuple[int, bool]:
-        """Lose what is queued, from any write on; return how many are lost, and if one was torn."""
-        self.sync(random.randint(0, len(self.queued)))
+    def crash(self, random: Random, begun_count: int) -> tuple[int, bool]:
+        """Lose what is queued, from any write on; return how many are lost, and if one was torn.
+
+        What was asked for after the *begun_count*-th is lost in any case: its sync had not begun.
+        """
+        begun_count = max(begun_count, self._done_count)
+        self.sync(random.randint(self._done_count, begun_count))
         lost_count, is_torn = len(self.queued), False
-        if self.queued:
+        if self._done_count < begun_count:
             write, arguments = self.queued[0]
             if write == self._append and len(arguments[0]) > 1 and random.random() < 0.7:
                 is_torn = True

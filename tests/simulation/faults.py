@@ -123,7 +123,7 @@ class Faults:
     # The network.
 
     def _partition(self) -> bool:
-        nodes = list(range(1, self._simulation.weather.node_count + 1))
+        nodes = self._all_nodes()
         self._random.shuffle(nodes)
         size = self._random.randint(1, len(nodes) - 1)
         return self._cut_off(nodes[:size], nodes[size:])
@@ -132,8 +132,7 @@ class Faults:
         leader = self._a_leader()
         if leader is None:
             return False
-        nodes = range(1, self._simulation.weather.node_count + 1)
-        others = [node for node in nodes if node != leader.node]
+        others = [node for node in self._all_nodes() if node != leader.node]
         # Sometimes one follower stays with it: it takes entries that no quorum will have.
         company = [others.pop(self._random.randrange(len(others)))] if len(others) > 2 else []
         if self._random.random() < 0.5:
@@ -145,6 +144,12 @@ class Faults:
         self._counts["partitions"] += 1
         links = [(a, b) for a in here for b in there]
         return self._cut(links + [(b, a) for a, b in links], f"{here} from {there}")
+
+    def _cut_off_later(self, halves: tuple[int, list[int]]) -> bool:
+        return not self._is_over and self._cut_off([halves[0]], halves[1])
+
+    def _all_nodes(self) -> list[int]:
+        return list(range(1, self._simulation.weather.node_count + 1))
 
     def _cut_one_way(self) -> bool:
         count = self._simulation.weather.node_count
@@ -198,13 +203,20 @@ class Faults:
         leader.note("is told to hand over to", target)
         leader.core.transfer_leader(target)
         leader.turn()
+        # Sometimes it does not hear that it has been followed.
+        if self._random.random() < 0.4:
+            others = [node for node in self._all_nodes() if node != leader.node]
+            self._simulation.after(
+                1 + int(self._random.random() * 40), self._cut_off_later, (leader.node, others)
+            )
         return True
 
     def _compact(self) -> bool:
         replica = self._a_replica()
         if replica is None:
             return False
-        index = replica.applied - self._random.randint(0, entries_kept_max)
+        # What the core knows to be applied: while a snapshot is installed, the machine is ahead.
+        index = replica.core.applied - self._random.randint(0, entries_kept_max)
         if index <= 0:
             return False
         self._counts["logs compacted"] += 1
@@ -215,7 +227,7 @@ class Faults:
         leader = self._a_leader()
         if leader is None:
             return False
-        change = self._draw_change(leader.core.conf_state)
+        change = self._draw_change(leader.core.conf_state, leader.node)
         leader.note("is told to change the membership:", change)
         try:
             leader.core.propose_conf_change(change)
@@ -230,9 +242,11 @@ class Faults:
     def _change_again(self, _: object) -> bool:
         return self._change() if not self._is_over else False
 
-    def _draw_change(self, state: ConfState) -> ConfChange:
+    def _draw_change(self, state: ConfState, leader: int) -> ConfChange:
         """Draw a change that leaves two voters or more, or the end of a joint membership."""
         random = self._random
+        # Who leads should hand over before it goes, and most operators see to that.
+        is_careful = random.random() < 0.99
         if state.voters_outgoing and random.random() < 0.8:
             return ConfChange()
         count = 1 if random.random() < 0.5 else random.randint(2, 3)
@@ -241,7 +255,8 @@ class Faults:
         nodes = random.sample(range(1, self._simulation.weather.node_count + 1), count)
         for node in nodes:
             kind = random.choice(CHANGES)
-            if kind in (ChangeKind.REMOVE_NODE, ChangeKind.ADD_LEARNER_NODE) and len(voters) <= 2:
+            is_loss = kind in (ChangeKind.REMOVE_NODE, ChangeKind.ADD_LEARNER_NODE)
+            if is_loss and (len(voters) <= 2 or (node == leader and is_careful)):
                 kind = ChangeKind.ADD_NODE
             if kind == ChangeKind.ADD_NODE:
                 voters.add(node)

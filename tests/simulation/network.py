@@ -33,7 +33,7 @@ class Network:
         """Put a message on its way."""
         link = message.sender, message.to
         if self._is_calm:
-            self._schedule(link, message, 1 + int(self._random() * 10))
+            self._schedule(link, message, 1 + int(self._random() * 3))
             return
         if self._cuts.get(link):
             self._lose(message, "messages cut off")

@@ -18,6 +18,7 @@ from regatta.raft import Core
 from regatta.raft import Entry
 from regatta.raft import EntryKind
 from regatta.raft import Message
+from regatta.raft import ProposalDropped
 from regatta.raft import ReadState
 from regatta.raft import Role
 from regatta.raft import Snapshot
@@ -50,8 +51,10 @@ class Replica:
         self._invariants = simulation.invariants
         self._send = simulation.network.send
         self._is_stopped = False
-        self._syncing: list[Message] = []  # a sync for these is under way
-        self._queued: list[Message] = []  # these wait for the next one
+        # What is to be written, each with the number of writes asked for until then: those that a
+        # sync is under way for, and those that wait for the next one.
+        self._syncing: list[tuple[Message, int]] = []
+        self._queued: list[tuple[Message, int]] = []
         self._applying: deque[Message] = deque()
         self._recover_log()
         state = machine.state
@@ -75,10 +78,12 @@ class Replica:
 
     def _recover_log(self) -> None:
         """Reset the log to a snapshot whose installation a crash has interrupted."""
-        if self._machine.installing:
-            self._disk.reset(self._machine.state.index, self._machine.state.term)
-            self._disk.sync(len(self._disk.queued))
-            self._machine.installing = False
+        state = self._machine.state
+        # Had it been reset, entries and a commit index could have followed: they stay.
+        if self._machine.installing and not self._disk.holds(state.index, state.term):
+            self._disk.reset(state.index, state.term)
+            self._disk.sync(self._disk.asked_count)
+        self._machine.installing = False
 
     def _take_snapshot(self) -> Snapshot:
         state = self._machine.state
@@ -99,10 +104,7 @@ class Replica:
 
     def receive(self, message: Message) -> bool:
         self.note("receives", message)
-        try:
-            self.core.step(message)
-        except StepError:
-            self.note("refuses the message")
+        self._step(message)
         self.turn()
         return True
 
@@ -131,7 +133,9 @@ class Replica:
     def crash(self) -> tuple[int, bool]:
         """Stop at once; return how many writes were lost and whether one was torn."""
         self._is_stopped = True
-        lost_count, is_torn = self._disk.crash(self._simulation.random)
+        lost_count, is_torn = self._disk.crash(
+            self._simulation.random, self._syncing[-1][1] if self._syncing else 0
+        )
         self._machine.crash(self._simulation.random)
         self.note("crashes and loses writes:", (lost_count, "one torn" if is_torn else "none torn"))
         return lost_count, is_torn
@@ -154,6 +158,17 @@ class Replica:
         return self.core.leader == self.node
 
     # What it does about it.
+
+    def _step(self, message: Message) -> None:
+        try:
+            self.core.step(message)
+        except ProposalDropped:
+            self.note("drops the proposal")
+        except StepError as error:
+            # Everybody here is honest; but the sender, or this node itself, may be no member now.
+            if "peer not found" not in str(error):
+                raise
+            self.note("does not know the sender")
 
     def turn(self) -> None:
         """Do all that the core wants done, then look at what has become of the node."""
@@ -186,27 +201,27 @@ class Replica:
         if not must_sync and not self._syncing:
             self._written(message)
             return
-        self._queued.append(message)
+        self._queued.append((message, self._disk.asked_count))
         if not self._syncing:
             self._start_sync()
 
     def _start_sync(self) -> None:
         self._syncing, self._queued = self._queued, []
-        write_count = len(self._disk.queued)
-        for message in self._syncing:
+        for message, _ in self._syncing:
             if message.snapshot is not None:
                 self._install(message.snapshot)
         delay = 1 + int(self._simulation.random.random() * self._simulation.weather.sync_units_max)
-        self._simulation.after(delay, self._synced, write_count)
+        self._simulation.after(delay, self._synced)
 
-    def _synced(self, write_count: int) -> bool:
-        if self._must_wait(self._synced, write_count):
+    def _synced(self, _: object = None) -> bool:
+        if self._must_wait(self._synced):
             return False
-        self.note("has synced writes:", write_count)
-        self._disk.sync(write_count)
+        self.note("has synced appends:", len(self._syncing))
         self._machine.installing = False
         messages, self._syncing = self._syncing, []
-        for message in messages:
+        # One after the other, for the checks: a later one may take back what an earlier one wrote.
+        for message, asked_count in messages:
+            self._disk.sync(asked_count)
             self._written(message)
         if self._queued:
             self._start_sync()
@@ -219,7 +234,7 @@ class Replica:
         for response in message.responses:
             self._invariants.promised(self.node, response)
             if response.to == self.node:
-                self.core.step(response)
+                self._step(response)
             else:
                 self._send(response)
 
@@ -266,6 +281,8 @@ class Replica:
             change = decode_conf_change(EntryKind(entry.kind), entry.data)
             membership = self.core.apply_conf_change(change)
             self.note("has the membership", membership)
+            if self.is_leader and self.node not in membership.voters + membership.voters_outgoing:
+                self._simulation.totals.seeds_without_recovery = 1
         digest = crc32(entry.data, before.digest ^ entry.term)
         after = State(entry.index, entry.term, membership, digest)
         self._invariants.applied(self.node, before, after)

@@ -158,13 +158,17 @@ class Simulation:
     def _heal(self) -> None:
         """End all faults; soon there must be a leader, a commit, and no member behind."""
         self.note("all faults end")
+        if self.totals.seeds_without_recovery:
+            return
         self.faults.stop()
         self.network.calm()
         self.weather.clock_error = 0.0
+        self.weather.sync_units_max, self.weather.apply_units_max = 3, 1
         for node in range(1, self.weather.node_count + 1):
             self.start(node)
             self.replicas[node].pace = 1.0
             self.replicas[node].resume()
+        self._watch_leaders()
         reached = self.invariants.committed
         self._wait_for(
             "a leader and a commit",
@@ -172,6 +176,16 @@ class Simulation:
         )
         reached = self.invariants.committed
         self._wait_for("members that have caught up", lambda: self._all_have_applied(reached))
+
+    def _watch_leaders(self, _: object = None) -> bool:
+        """Restart who leads a group that it is no member of; it may be set up not to step down."""
+        for leader in self.leaders():
+            state = leader.core.conf_state
+            if leader.node not in state.voters + state.voters_outgoing:
+                self.stop(leader.node)
+                self.start(leader.node)
+        self.after(tick_units, self._watch_leaders)
+        return False
 
     def _wait_for(self, what: str, has_come: Callable[[], bool]) -> None:
         deadline = self.now + timeouts_to_heal * self.weather.election_units

@@ -12,6 +12,10 @@ class Totals:
 
     seeds: int = 0
     seeds_that_count: int = 0
+    # A leader that is removed may take with it what nobody else knows to be committed, and voters
+    # that wait for it then need the vote of a node that left. The operators avoid it, yet it may
+    # happen to whoever is elected in the meantime; recovery is not asked for then.
+    seeds_without_recovery: int = 0
     steps: int = 0
     elections: int = 0
     commits: int = 0
@@ -34,6 +38,8 @@ class Totals:
         lines = [
             f"{self.seeds} seeds, {self.seeds - self.seeds_that_count} of them with fewer than "
             f"{commits_min} commits; {self.steps:,} steps",
+            f"{self.seeds_without_recovery} seeds in which a leader was removed: only their safety "
+            "was checked",
             f"{self.elections:,} elections won, {self.commits:,} entries committed, "
             f"{self.membership_changes:,} membership changes, {self.snapshots:,} snapshots",
             f"{self.reads:,} reads checked, {self.writes_acknowledged:,} writes acknowledged, "

@@ -3,12 +3,16 @@
 from collections import deque
 from typing import NamedTuple
 
+from regatta.raft import APPEND_THREAD
+from regatta.raft import APPLY_THREAD
 from regatta.raft import Entry
 from regatta.raft import Message
 from regatta.raft import MessageType
 
 events_max = 120
 entries_shown_max = 4
+
+_THREADS = {APPEND_THREAD: "log", APPLY_THREAD: "machine"}
 
 
 class Event(NamedTuple):
@@ -40,7 +44,8 @@ class Trace:
 
 def describe(message: Message) -> str:
     """Return a message in one line."""
-    said = [f"{MessageType(message.type).name} {message.sender}>{message.to} term {message.term}"]
+    ends = f"{_THREADS.get(message.sender, message.sender)}>{_THREADS.get(message.to, message.to)}"
+    said = [f"{MessageType(message.type).name} {ends} term {message.term}"]
     if message.index or message.log_term:
         said.append(f"at {message.index}/t{message.log_term}")
     if message.entries:

@@ -66,7 +66,10 @@ class Weather:
 
 def forecast(random: Random) -> Weather:
     """Draw the weather of one seed."""
-    node_count = random.choice((3, 3, 4, 5, 5, 6, 7))
+    core = _options(random)
+    # An entry or a few in each message: that takes many steps, so there are fewer of everything.
+    is_slow = core["message_bytes_max"] < 500
+    node_count = random.choice((3, 3, 4, 5) if is_slow else (3, 3, 4, 5, 5, 6, 7))
     voter_count = random.randint(min(3, node_count), node_count)
     if random.random() < 0.5:
         voter_count = node_count
@@ -75,7 +78,7 @@ def forecast(random: Random) -> Weather:
         node_count=node_count,
         voters=tuple(range(1, voter_count + 1)),
         learners=tuple(range(voter_count + 1, voter_count + learner_count + 1)),
-        core=_options(random),
+        core=core,
         recent_bytes_max=random.choice((0, 200, 2_000, 256_000)),
         is_encoded=random.random() < 0.15,
         clock_error=random.choice((0.0, 0.1, 1.0, 1.0)),
@@ -84,7 +87,7 @@ def forecast(random: Random) -> Weather:
         straggle=random.choice((0.0, 0.02, 0.1)),
         delay_units_max=random.choice((10, 30, 80)),
         straggle_units_max=random.choice((200, 600, 2_000)),
-        sync_units_max=random.choice((5, 30, 100)),
+        sync_units_max=random.choice((5, 30, 100, 500)),
         apply_units_max=random.choice((3, 20, 100)),
         fault_units=random.choice((150, 300, 600, 1_200)),
         outage_units_max=random.choice((300, 1_000, 2_500)),
@@ -93,13 +96,18 @@ def forecast(random: Random) -> Weather:
         batch_max=random.choice((3, 8, 16)),
         payload_bytes_max=random.choice((0, 20, 120)),
     )
+    if is_slow:
+        weather.batch_max, weather.payload_bytes_max, weather.write_units = 4, 0, 150
+        core["inflight_messages_max"] = random.choice((2, 3))
+    if random.random() < 0.15:
+        _gather_a_storm(weather, random)
     if weather.has_leases:
         _keep_to_the_clock_bound(weather, random)
     return weather
 
 
 def _options(random: Random) -> dict[str, int | bool]:
-    with_leases = random.random() < 0.2
+    with_leases = random.random() < 0.25
     with_quorum_checks = with_leases or random.random() < 0.75
     return {
         "election_ticks": random.choice((4, 6, 10)),
@@ -109,7 +117,7 @@ def _options(random: Random) -> dict[str, int | bool]:
         "lease_reads": with_leases,
         "steps_down_on_removal": random.random() < 0.5,
         "forwards_proposals": random.random() < 0.7,
-        "message_bytes_max": random.choice((0, 60, 500, no_bound)),
+        "message_bytes_max": random.choice((0, 100, 100, 500, 500, no_bound, no_bound)),
         "committed_bytes_max": random.choice((1, 300, no_bound)),
         "uncommitted_bytes_max": random.choice((0, 0, 2_000)),
         "inflight_messages_max": random.choice((1, 3, 256)),
@@ -117,9 +125,26 @@ def _options(random: Random) -> dict[str, int | bool]:
     }
 
 
+def _gather_a_storm(weather: Weather, random: Random) -> None:
+    """Let hardly a leader live to finish what it has begun, and clients ask for much all the same."""
+    weather.core["election_ticks"] = 4
+    weather.core["message_bytes_max"] = random.choice((0, 100, 100))
+    weather.batch_max, weather.payload_bytes_max = 8, 0
+    weather.write_units = weather.read_units = 60
+    weather.core["inflight_messages_max"] = 3
+    weather.fault_units = random.choice((300, 600, 900))
+    weather.outage_units_max = random.choice((600, 1_500))
+    weather.delay_units_max = random.choice((10, 30))
+    weather.faults.update(crash_leader=30, isolate_leader=30, transfer=10)
+
+
 def _keep_to_the_clock_bound(weather: Weather, random: Random) -> None:
     """Leave out what a lease assumes away: bad clocks, stopped processes, elections by hand."""
     weather.clock_error = random.choice((0.0, 0.1))
     weather.core["election_ticks"] = 10
+    # A leader that is cut off while it is asked for reads: there a lease must not be too long.
+    weather.read_units = 20
+    weather.outage_units_max = 2_500
+    weather.faults["isolate_leader"] = 20
     for fault in ("pause", "clock", "campaign", "forget_leader"):
         weather.faults[fault] = 0
