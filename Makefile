@@ -154,19 +154,18 @@ lock:
 	(echo "# Made from requirements.in and requirements-dev.in by \`make lock\`."; \
 	  build/lock/bin/pip freeze --all --exclude pip) >requirements-dev.txt
 
-# Tests in build/ its build in place of the one beside the sources.
-PYTEST_OF = $(ELSEWHERE) REGATTA_TESTED=$(CURDIR)/build/$(1) .venv/bin/python $(2) \
-  -m pytest -o pythonpath="build/$(1) ."
+# Tests in build/ its build in place of the one beside the sources; so do the tests' own processes.
+PYTEST_OF = $(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/$(1):$(CURDIR) \
+  REGATTA_TESTED=$(CURDIR)/build/$(1) .venv/bin/python $(2) -m pytest -o pythonpath="build/$(1) ."
 
 # A build of its own, far slower, that tells which lines of Python and Cython the tests reach.
 coverage: .venv/.built .venv/.requirements-dev
 	REGATTA_BUILD=coverage $(SETUP) build --build-lib build/coverage --build-temp build/coverage-objects
-	PYTHONPATH=$(CURDIR)/build/coverage COVERAGE_CORE=ctrace \
-	  $(call PYTEST_OF,coverage,-m coverage run) $(ARGS)
+	COVERAGE_CORE=ctrace $(call PYTEST_OF,coverage,-m coverage run) $(ARGS)
 	.venv/bin/python -m coverage report
 
 # A build of its own, watched for faults of memory and arithmetic in C; what is found ends the
-# process. Tests that start other programs do not fit: those would be watched too.
+# process. Tests that start a whole daemon do not fit: that would be watched too.
 SANITIZED = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
   LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)"
 SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/conformance tests/store tests/table \

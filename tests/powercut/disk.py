@@ -205,8 +205,10 @@ class Disk:
                 written = file.write(call.offset, call.data)
             self._writes[call] = file, written
             return
-        if call.result is None or call.result < len(call.data):
-            raise TraceError(f"a short write to {call.path}")
+        if call.result is None or call.result < 0:
+            raise TraceError(f"a failed write to {call.path}: {call.result}")
+        if call.result < len(call.data):
+            return  # cut short, as the last write of a killed process can be: like one without end
         self._end_write(call)
         file, written = self._writes.pop(call)
         if self.is_synced_write(call) and self.heeds(call):
