@@ -2,13 +2,14 @@
 
 The driver keeps the contract of asynchronous storage writes as a real one has to: what the core
 wants written is queued at once and synced later, one sync at a time and each for all that waits;
-responses go only after that. What is committed goes to the state machine in turns of its own.
+responses go only after that, and so do requests for votes. What is committed goes to the state
+machine in turns of its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from regatta.raft import APPEND_THREAD
@@ -18,6 +19,7 @@ from regatta.raft import Core
 from regatta.raft import Entry
 from regatta.raft import EntryKind
 from regatta.raft import Message
+from regatta.raft import MessageType
 from regatta.raft import ProposalDropped
 from regatta.raft import ReadState
 from regatta.raft import Role
@@ -33,6 +35,16 @@ from tests.simulation.weather import tick_units
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
+
+_VOTE = int(MessageType.VOTE)
+
+
+class Write(NamedTuple):
+    """What is to be written to the log, and what must wait for it."""
+
+    message: Message
+    asked_count: int  # of all writes until then
+    vote_requests: list[Message]
 
 
 class Replica:
@@ -51,10 +63,9 @@ class Replica:
         self._invariants = simulation.invariants
         self._send = simulation.network.send
         self._is_stopped = False
-        # What is to be written, each with the number of writes asked for until then: those that a
-        # sync is under way for, and those that wait for the next one.
-        self._syncing: list[tuple[Message, int]] = []
-        self._queued: list[tuple[Message, int]] = []
+        # What a sync is under way for, and what waits for the next one.
+        self._syncing: list[Write] = []
+        self._queued: list[Write] = []
         self._applying: deque[Message] = deque()
         self._recover_log()
         state = machine.state
@@ -134,7 +145,7 @@ class Replica:
         """Stop at once; return how many writes were lost and whether one was torn."""
         self._is_stopped = True
         lost_count, is_torn = self._disk.crash(
-            self._simulation.random, self._syncing[-1][1] if self._syncing else 0
+            self._simulation.random, self._syncing[-1].asked_count if self._syncing else 0
         )
         self._machine.crash(self._simulation.random)
         self.note("crashes and loses writes:", (lost_count, "one torn" if is_torn else "none torn"))
@@ -176,6 +187,7 @@ class Replica:
         while core.has_ready():
             ready = core.ready()
             state = ready.hard_state
+            vote_requests = []
             for message in ready.messages:
                 to = message.to
                 if to == APPEND_THREAD:
@@ -183,9 +195,13 @@ class Replica:
                     if state is not None:
                         invariants.moved(node, core, state)
                         state = None
-                    self._write(message)
+                    self._write(message, vote_requests)
                 elif to == APPLY_THREAD:
                     self._hand_out(message)
+                elif message.type == _VOTE:
+                    # A candidate that forgot its term could lead that term twice, and one that
+                    # lost entries could be elected by votes that were given for them.
+                    vote_requests.append(message)
                 else:
                     self._send(message)
             if state is not None:
@@ -196,20 +212,21 @@ class Replica:
             for read_state in ready.read_states:
                 self._read(read_state)
 
-    def _write(self, message: Message) -> None:
+    def _write(self, message: Message, vote_requests: list[Message]) -> None:
         must_sync = self._log.write(message)
+        write = Write(message, self._disk.asked_count, vote_requests)
         if not must_sync and not self._syncing:
-            self._written(message)
+            self._written(write)
             return
-        self._queued.append((message, self._disk.asked_count))
+        self._queued.append(write)
         if not self._syncing:
             self._start_sync()
 
     def _start_sync(self) -> None:
         self._syncing, self._queued = self._queued, []
-        for message, _ in self._syncing:
-            if message.snapshot is not None:
-                self._install(message.snapshot)
+        for write in self._syncing:
+            if write.message.snapshot is not None:
+                self._install(write.message.snapshot)
         delay = 1 + int(self._simulation.random.random() * self._simulation.weather.sync_units_max)
         self._simulation.after(delay, self._synced)
 
@@ -218,20 +235,22 @@ class Replica:
             return False
         self.note("has synced appends:", len(self._syncing))
         self._machine.installing = False
-        messages, self._syncing = self._syncing, []
+        writes, self._syncing = self._syncing, []
         # One after the other, for the checks: a later one may take back what an earlier one wrote.
-        for message, asked_count in messages:
-            self._disk.sync(asked_count)
-            self._written(message)
+        for write in writes:
+            self._disk.sync(write.asked_count)
+            self._written(write)
         if self._queued:
             self._start_sync()
         self.turn()
         return True
 
-    def _written(self, message: Message) -> None:
+    def _written(self, write: Write) -> None:
         """Go on after a write: it is durable, and so are all before it."""
-        self._log.written(message)
-        for response in message.responses:
+        self._log.written(write.message)
+        for request in write.vote_requests:
+            self._send(request)
+        for response in write.message.responses:
             self._invariants.promised(self.node, response)
             if response.to == self.node:
                 self._step(response)

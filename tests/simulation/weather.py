@@ -101,6 +101,8 @@ def forecast(random: Random) -> Weather:
         core["inflight_messages_max"] = random.choice((2, 3))
     if random.random() < 0.15:
         _gather_a_storm(weather, random)
+    # A write takes less than half an election timeout: else nobody would be elected.
+    weather.sync_units_max = min(weather.sync_units_max, weather.election_units // 2)
     if weather.has_leases:
         _keep_to_the_clock_bound(weather, random)
     return weather
