@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
+from regatta.raft import Entry
 from regatta.store import Machine
 from regatta.store._env import Environment
 
@@ -19,11 +20,11 @@ def make(directory: Path, table: str, keys: list[bytes], value: bytes) -> Enviro
     environment = Environment(directory, sync_meta=False)
     machine = Machine(environment, os.eventfd(0))
     create = Command(type=Command.PUT, kv=KeyValue(key=table.encode()))
-    machine.apply(META_GROUP, 1, TERM, create.SerializeToString())
+    machine.apply(META_GROUP, [Entry(TERM, 1, data=create.SerializeToString())])
     for index, first in enumerate(range(0, len(keys), pairs_a_batch), 1):
         pairs = [KeyValue(key=key, value=value) for key in keys[first : first + pairs_a_batch]]
         command = Command(type=Command.PUT_BATCH, batch=pairs)
-        machine.apply(GROUP, index, TERM, command.SerializeToString())
+        machine.apply(GROUP, [Entry(TERM, index, data=command.SerializeToString())])
     thread = threading.Thread(target=machine.run)
     thread.start()
     machine.flush()

@@ -24,6 +24,7 @@ from regatta.http2 import CallSink
 from regatta.http2 import Session
 from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.store import View
+from regatta.table._leaders import Leaders
 from regatta.table._range import RangeSink
 
 rounds = 7
@@ -53,7 +54,7 @@ def make_target(arguments: argparse.Namespace) -> tuple[CallSink, bytes, Callabl
     directory = Path(tempfile.mkdtemp(prefix="regatta-replay-"))
     atexit.register(shutil.rmtree, directory)
     environment = dataset.make(directory, arguments.table, keys, b"v" * arguments.value_bytes)
-    sink = RangeSink(View(environment), replica=1, term=1, leader=1)
+    sink = RangeSink(View(environment), replica=1, leaders=Leaders())
 
     def request(n: int) -> bytes:
         message = RangeRequest(table=arguments.table.encode(), key=(arguments.key % n).encode())

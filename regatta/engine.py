@@ -18,9 +18,9 @@ from regatta.store import TurnWriter
 from regatta.store import View
 from regatta.store.node import Stores
 from regatta.table._range import RangeSink
-from regatta.table.driver import Applied
 from regatta.table.driver import Driver
-from regatta.table.driver import Group
+from regatta.table.group import Applied
+from regatta.table.group import Group
 
 __all__ = [
     "META_GROUP",
@@ -53,7 +53,6 @@ class Engine:
         self.node = node
         self._stores = stores
         self._driver = Driver(stores, node, on_failure)
-        self.term = self._driver.term
         self._driver.start_threads()
         self._groups: dict[bytes, Group] = {}
         self._creating: dict[bytes, asyncio.Future[Group]] = {}
@@ -62,20 +61,23 @@ class Engine:
 
     def _open_groups(self) -> None:
         states = self._driver.log.states()
-
-        def open_group(table: TableState) -> Group:
-            state = states.get(table.group)
-            return self._driver.open_group(
-                table.group, table.applied_index, table.applied_term, state
-            )
-
-        # The catalogue first: its log may hold tables that the others' logs write to.
-        catalogue = [table for table in self.snapshot().groups() if table.group == META_GROUP]
+        found = {group.group: group for group in self.snapshot().groups()}
         empty = TableState(b"", META_GROUP, 0, 0, 0, 0, 0)
-        self._catalogue = open_group(catalogue[0] if catalogue else empty)
-        for table in self.snapshot().groups():
-            if table.group != META_GROUP:
-                self._groups[table.name] = open_group(table)
+        catalogue = found.pop(META_GROUP, empty)
+        self._catalogue = self._driver.open_group(catalogue, states.get(META_GROUP))
+        opened = {META_GROUP}
+        while True:
+            # All at once, so that they share their syncs.
+            for table in found.values():
+                self._groups[table.name] = self._driver.open_group(table, states.get(table.group))
+            self._driver.settle()
+            opened |= found.keys()
+            # The catalogue's log may have held further tables, and these may have logs: a power
+            # cut can take the newest of the data.
+            groups = self.snapshot().groups()
+            found = {group.group: group for group in groups if group.group not in opened}
+            if not found:
+                return
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let writes flow on *loop*."""
@@ -111,9 +113,13 @@ class Engine:
 
     # Reading.
 
+    def leader(self, group_id: int) -> tuple[int, int]:
+        """Return a group's term and its leader's id, zeroes if it has none as far as we know."""
+        return self._driver.leaders.get(group_id)
+
     def range_sink(self) -> RangeSink:
         """Return what answers single-key reads natively, for the sessions of one thread."""
-        return RangeSink(View(self._stores.data), self.node, self.term, self.node)
+        return RangeSink(View(self._stores.data), self.node, self._driver.leaders)
 
     def snapshot(self) -> Snapshot:
         """Return a view of everything acknowledged so far, which does not change any more."""
@@ -150,7 +156,7 @@ class Engine:
         created = self.snapshot().find(name)
         if created is None:
             raise NotFound("table not found")
-        group = self._driver.new_group(created.group)
+        group = self._driver.open_group(created, None)
         self._groups[name] = group
         log.info("created table %s as group %d", name.decode(errors="replace"), created.group)
         return group

@@ -36,6 +36,7 @@ queue_bytes_max = 128 * MIB  # writes waiting for the log; more are refused
 disk_reserve_bytes_max = 256 * MIB
 disk_reserve_share = 0.05  # of the file system
 
+log_recent_bytes_max = 64 * KIB  # of a group's newest entries, in memory beside the last write
 log_entries_kept = 5_000
 log_compaction_entries = 10_000  # entries between compactions
 log_compaction_bytes = 64 * MIB  # of a group's entries; above it, the older half is removed

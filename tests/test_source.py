@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "wire": set(),
     "http2": {"wire"},
     "raft": {"wire"},
-    "store": {"measure", "wire", "raft._storage"},
+    "store": {"measure", "wire", "raft._message", "raft._storage", "raft._stable"},
     "peer": {"raft", "wire"},
     "table": {"measure", "raft", "store", "peer", "wire", "http2"},
     "engine": {"measure", "table", "peer", "pb", "wire", "store"},

@@ -264,8 +264,9 @@ def table_metrics(engine: Engine) -> Iterator[Metric]:
     size = GaugeMetricFamily("regatta_table_bytes", "Size of its keys and values.", labels=of_table)
     for group in groups[: limits.metrics_tables_max + 1]:
         replica = (str(group.group), str(engine.node))
-        has_leader.add_metric(replica, float(not engine.failure))
-        term.add_metric(replica, engine.term)
+        group_term, leader = engine.leader(group.group)
+        has_leader.add_metric(replica, float(leader != 0 and not engine.failure))
+        term.add_metric(replica, group_term)
         if group.group == META_GROUP:
             continue
         table = (group.name.decode("utf-8", "backslashreplace"), str(group.group))

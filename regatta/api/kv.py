@@ -186,13 +186,13 @@ class KV:
         return group, await waiter
 
     def _header(self, group: int, revision: int = 0) -> ResponseHeader:
-        node = self._engine.node
+        term, leader = self._engine.leader(group)
         return ResponseHeader(
             shard_id=group,
-            replica_id=node,
+            replica_id=self._engine.node,
             revision=revision,
-            raft_term=self._engine.term,
-            raft_leader_id=node,
+            raft_term=term,
+            raft_leader_id=leader,
         )
 
 

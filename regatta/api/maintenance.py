@@ -48,10 +48,10 @@ class Maintenance:
         return ResetResponse(header=self._header())
 
     def _header(self) -> ResponseHeader:
-        node = self._engine.node
+        term, leader = self._engine.leader(META_GROUP)
         return ResponseHeader(
             shard_id=META_GROUP,
-            replica_id=node,
-            raft_term=self._engine.term,
-            raft_leader_id=node,
+            replica_id=self._engine.node,
+            raft_term=term,
+            raft_leader_id=leader,
         )

@@ -5,6 +5,7 @@ turn by turn; `View` and `Snapshot` read what the machine has committed.
 """
 
 from regatta.store._machine import Machine
+from regatta.store._raftlog import GroupLog
 from regatta.store._raftlog import GroupState
 from regatta.store._raftlog import RaftLog
 from regatta.store._turns import TurnWriter
@@ -14,6 +15,7 @@ from regatta.store._view import TableState
 from regatta.store._view import View
 
 __all__ = [
+    "GroupLog",
     "GroupState",
     "Machine",
     "RaftLog",

@@ -1,5 +1,6 @@
 from typing import final
 
+from regatta.raft._message import Entry
 from regatta.store._turns import TurnWriter
 
 @final
@@ -9,8 +10,17 @@ class Machine(TurnWriter):
     One result comes out for each item put in, in the same order.
     """
 
-    def apply(self, group: int, index: int, term: int, payload: bytes, kind: int = 0) -> None:
-        """Queue a committed entry; *kind* other than 0 moves the applied index and nothing else."""
+    def apply(self, group: int, entries: list[Entry]) -> None:
+        """Queue committed entries, oldest first, of which each has a result.
+
+        One that is empty or of Raft's own kind moves the applied index and nothing else.
+        """
+    def set_membership(self, group: int, membership: bytes, index: int = 0, term: int = 0) -> None:
+        """Queue the applying of a committed change of membership, which has a result.
+
+        *membership* is the encoded ConfState after it. Index 0 stands for what a group begins
+        with, and changes nothing where a membership is known.
+        """
     def sync(self) -> None:
         """Queue a sync: once its result is there, what was applied before survives a power cut."""
     def take_results(self) -> list[tuple[int, bool, bytes]]:

@@ -1,5 +1,8 @@
 from typing import NamedTuple, final
 
+from regatta.raft._message import Entry
+from regatta.raft._message import HardState
+from regatta.raft._stable import Backing
 from regatta.store._turns import TurnWriter
 
 class GroupState(NamedTuple):
@@ -11,35 +14,36 @@ class GroupState(NamedTuple):
     compacted_index: int = 0  # entries up to here are gone; 0 for none
     compacted_term: int = 0
 
-class Entry(NamedTuple):
-    """One log entry; *kind* 0 is a command."""
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
-    term: int
-    kind: int
-    payload: bytes
-
 @final
 class RaftLog(TurnWriter):
-    """Appends, state changes and compactions, committed turn by turn with a full sync."""
+    """The log of every group, committed turn by turn with a full sync."""
 
-    def append(self, group: int, index: int, term: int, payload: bytes, kind: int = 0) -> None:
-        """Queue an entry; it is durable once `committed` has reached the present `queued`."""
-    def set_state(self, group: int, state: GroupState) -> None:
-        """Queue a group's state; it takes the place of the stored one."""
-    def compact(self, group: int, index: int) -> None:
-        """Queue the removal of a group's entries up to and including *index*.
-
-        The data must be synced with that much applied before. One transaction removes them
-        all: ask for some ten thousand at most.
-        """
+    def group(self, group: int, state: GroupState | None = None) -> GroupLog:
+        """Return the log of one group; *state* is what `states` has for it, None if nothing."""
     def states(self) -> dict[int, GroupState]:
         """Return {group id: GroupState} as stored. Raises StartError for a damaged record."""
     def last_index(self, group: int) -> int:
         """Return the index of a group's last entry, or 0 if it has none."""
-    def entries(self, group: int, start: int, bytes_max: int) -> list[Entry]:
-        """Return the entries of a group from index *start* on, oldest first, without gaps.
+    def read(self, group: int, low: int, high: int, bytes_max: int) -> list[Entry]:
+        """Return a group's durable entries in [low, high) or up to the last, oldest first.
 
-        Stops once *bytes_max* bytes are reached, yet returns at least one entry if there is any.
-        Raises StartError if an entry is damaged or missing.
+        Stops before their encoded sizes sum up to more than *bytes_max*, yet returns at least one
+        entry if there is any. Raises StartError if an entry is damaged or missing.
         """
+
+@final
+class GroupLog(Backing):
+    """One group's part of the node's log: what its StableLog is kept in.
+
+    Writes queue up for the log thread, which begins on them at the next `RaftLog.flush`; they are
+    durable once `RaftLog.committed` has reached what `RaftLog.queued` is after them.
+    """
+
+    def __init__(self, log: RaftLog, group: int, state: GroupState) -> None: ...
+    def load(self) -> tuple[HardState, int, int, int]: ...
+    def read(self, low: int, high: int, bytes_max: int) -> list[Entry]: ...
+    def set_hard_state(self, state: HardState) -> None: ...
+    def truncate(self, first: int) -> None: ...
+    def append(self, entries: list[Entry]) -> None: ...
+    def compact(self, index: int, term: int) -> None: ...
+    def reset(self, index: int, term: int) -> None: ...

@@ -12,6 +12,7 @@ class TableState(NamedTuple):
     table_id: int
     key_count: int
     byte_count: int  # of keys and stored values
+    membership: bytes = b""  # after the applied entry, an encoded ConfState; empty if not known
 
 class _Query(Protocol):
     """The fields of a RangeRequest that say which pairs are meant."""

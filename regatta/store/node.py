@@ -14,7 +14,8 @@ from regatta.store._view import Snapshot
 from regatta.store.crash import CrashReport
 from regatta.store.crash import check_after_crash
 
-format_version = 1
+# 2 added the membership to the applied state, where 1 has none; nothing else differs.
+format_version = 2
 lock_name = "regatta.lock"
 key_format, key_node = b"format", b"node"
 
@@ -93,14 +94,19 @@ def lock(directory: Path) -> int:
 
 
 def check_format(environment: Environment) -> None:
-    """Refuse what a newer version has written."""
+    """Refuse what a newer version has written, and keep older ones off what this one writes."""
     stored = environment.read_meta(key_format)
-    if stored is not None and int.from_bytes(stored, "little") > format_version:
+    if stored is None:
+        return
+    version = int.from_bytes(stored, "little")
+    if version > format_version:
         raise StartError(
             f"{environment.path} was written by a newer version of Regatta "
-            f"(format {int.from_bytes(stored, 'little')}, this one knows {format_version})",
+            f"(format {version}, this one knows {format_version})",
             "Start that version, or one still newer.",
         )
+    if version < format_version:
+        environment.write_meta({key_format: encoded_version()})
 
 
 def join(log: Environment, data: Environment) -> None:
@@ -129,8 +135,12 @@ def join(log: Environment, data: Environment) -> None:
 
 def mark(environment: Environment, node: bytes) -> None:
     """Write the node id and the format version, synced."""
-    version = format_version.to_bytes(4, "little")
-    environment.write_meta({key_format: version, key_node: node})
+    environment.write_meta({key_format: encoded_version(), key_node: node})
+
+
+def encoded_version() -> bytes:
+    """Return the format version as it is stored."""
+    return format_version.to_bytes(4, "little")
 
 
 def mismatch(

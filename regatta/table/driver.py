@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,62 +16,60 @@ from regatta.errors import ResourceExhausted
 from regatta.errors import StartError
 from regatta.errors import Unavailable
 from regatta.errors import error_of
-from regatta.raft.solo import FIRST_TERM
-from regatta.raft.solo import Solo
+from regatta.raft import APPEND_THREAD
+from regatta.raft import APPLY_THREAD
+from regatta.raft import Entry
+from regatta.raft import Message
+from regatta.raft import decode_conf_change
+from regatta.raft import encode_conf_state
 from regatta.store import GroupState
 from regatta.store import Machine
 from regatta.store import RaftLog
+from regatta.store import TableState
 from regatta.store import TurnWriter
 from regatta.store.node import Stores
 from regatta.store.space import Room
+from regatta.table._leaders import Leaders
+from regatta.table.group import Applied
+from regatta.table.group import Group
+from regatta.table.group import Proposal
+from regatta.table.group import alone
+from regatta.table.group import open_group
 
 log = logging.getLogger("regatta.engine")
 
-replay_bytes_max = 8 * limits.MIB  # read from the log at a time
-compaction_entries_max = 20_000  # removed in one transaction
+settle_poll_ms = 200  # a storage thread that is stuck wakes nobody
 no_room = (
     "the disk is nearly full: delete pairs or make room on it; "
     "writes are taken again as soon as there is room"
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of a proposal."""
-
-    index: int  # of its log entry
-    failure_branch: bool  # of a transaction: its comparisons did not hold
-    result: bytes  # an encoded CommandResult
+Result = tuple[int, bool, bytes]  # what applying an entry came to: code, failure branch, answer
 
 
-class Group:
-    """One Raft group of this node: its core, and how far its log has been worked off."""
+@dataclass(slots=True)
+class Write:
+    """A MsgStorageAppend on its way to the disk."""
 
-    __slots__ = ("applied", "compacted", "compacting", "core", "id", "log_bytes")
-
-    def __init__(self, group_id: int, core: Solo, applied: int, compacted: int) -> None:
-        self.id = group_id
-        self.core = core
-        self.applied = applied
-        self.compacted = compacted
-        self.compacting = False
-        self.log_bytes = 0  # of the entries that were added and not yet removed, about
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """An entry on its way."""
-
+    ticket: int  # it is durable once the log has committed so many items
     group: Group
-    index: int
-    command: bytes
-    waiter: asyncio.Future[Applied]
+    message: Message
+
+
+@dataclass(slots=True)
+class Work:
+    """What the data thread was given, and who takes the results as they come."""
+
+    left: int  # results that are still to come
+    take: Callable[[list[Result]], None]
 
 
 class Driver:
     """Runs the groups of a node over its two storage threads.
 
-    All methods belong to the event loop's thread, and none of them waits for a disk.
+    All methods belong to the event loop's thread, and none of them waits for a disk. A turn of the
+    loop puts all proposals of a group into its log at once, and hands to the storage threads what
+    the cores want written and applied. What a core promises others goes out when it is durable.
     """
 
     def __init__(self, stores: Stores, node: int, on_failure: Callable[[str], None]) -> None:
@@ -78,23 +77,24 @@ class Driver:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.log = RaftLog(stores.log, self._wake)
         self.machine = Machine(stores.data, self._wake)
+        self.leaders = Leaders()
         self._node = node
-        # A lone voter stays in its first term.
-        self.term = FIRST_TERM
         self._on_failure = on_failure
         self._crash_report = stores.crash_report
         self._threads: list[threading.Thread] = []
-        # What the threads are working on, oldest first: one step for each item put in.
-        self._appending: deque[Proposal | None] = deque()
-        self._applying: deque[Proposal | Callable[[], None]] = deque()
-        self._appended = 0  # items of the log that have been dealt with
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._groups: list[Group] = []
+        self._stirred: dict[Group, None] = {}  # groups that have something to say, oldest first
+        # What the threads are working on, oldest first.
+        self._writing: deque[Write] = deque()
+        self._applying: deque[Work] = deque()
+        self._pending_count = 0  # proposals that are not answered
         self._pending_bytes = 0
-        self._flush_due = False
+        self._turn_due = False
         self._failed = False
         self._stalled = False
         self._room = Room(stores.log, stores.data)
         self._short = False  # of room, as far as the log tells
-        self._groups: list[Group] = []
 
     # Starting and stopping.
 
@@ -109,18 +109,23 @@ class Driver:
         """Let *loop* hear of finished turns."""
         self._loop = loop
         loop.add_reader(self._wake, self._on_wake)
-        self._flush_soon()  # what opening the groups has promised
+        self._turn_soon()
 
     async def close(self) -> None:
         """Finish what was proposed, unless storage is failing, and end the threads."""
-        while (self._appending or self._applying) and not (self._failed or self._stalled):
+        while self._is_busy and not (self._failed or self._stalled):
             await asyncio.sleep(0.005)
-        self._loop.remove_reader(self._wake)
+        if self._loop is not None:
+            self._loop.remove_reader(self._wake)
         for writer in (self.log, self.machine):
             writer.close()
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         os.close(self._wake)
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._pending_count or self._writing or self._applying)
 
     # What operators see; for any thread.
 
@@ -141,76 +146,49 @@ class Driver:
 
     @property
     def pending(self) -> tuple[int, int]:
-        """How much is on its way, and the size of its commands in bytes."""
-        return len(self._appending) + len(self._applying), self._pending_bytes
+        """How many writes are on their way, and the size of their commands in bytes."""
+        return self._pending_count, self._pending_bytes
 
     # Groups.
 
-    def open_group(
-        self, group_id: int, applied: int, applied_term: int, state: GroupState | None
-    ) -> Group:
-        """Bring a group's applied state up to its log, and return it ready for proposals.
+    def open_group(self, table: TableState, state: GroupState | None) -> Group:
+        """Return a group that will take proposals; *state* is what the log has for it, or None.
 
-        Blocks until that is done; for the start only. Raises StartError for a damaged log.
+        It stands for election at once. Raises StartError for a log that is damaged or not that of
+        *table*, the group's applied state.
         """
-        compacted = state.compacted_index if state else 0
-        # Where all entries have been removed, the log ends with the last of those.
-        last = max(self.log.last_index(group_id), compacted)
-        if applied < compacted:
-            raise StartError(
-                f"the log of group {group_id} begins after entry {compacted}, "
-                f"but only {applied} entries are applied",
-                "Bring back the two directories of one moment.",
-            )
-        if state is None or last < applied:
-            if applied:
-                raise StartError(
-                    f"the log of group {group_id} ends at entry {last}, "
-                    f"but {applied} entries are applied",
-                    "Bring back the two directories of one moment.",
-                )
-            self._promise(group_id)
-        self._replay(group_id, applied, last)
-        return self._add_group(Group(group_id, Solo(self._node, last), last, compacted))
-
-    def new_group(self, group_id: int) -> Group:
-        """Return a group that has just been created."""
-        self._promise(group_id)
-        self._flush_soon()
-        return self._add_group(Group(group_id, Solo(self._node, 0), 0, 0))
-
-    def _add_group(self, group: Group) -> Group:
+        group = open_group(table, self.log.group(table.group, state), self._node)
+        if not table.membership:
+            self.machine.set_membership(group.id, encode_conf_state(alone(self._node)))
+            self._applying.append(Work(1, lambda _: None))
+        last = group.core.last_index
+        if group.applied < last:
+            log.info("applying entries %d to %d of group %d", group.applied + 1, last, group.id)
         self._groups.append(group)
+        group.stand()
+        self._stir(group)
         return group
 
-    def _promise(self, group_id: int) -> None:
-        core = Solo(self._node, 0)
-        self.log.set_state(group_id, GroupState(core.term, core.vote))
-        self._appending.append(None)
+    def settle(self) -> None:
+        """Block until this node leads every group and has applied its log; for the start only.
 
-    def _replay(self, group_id: int, applied: int, last: int) -> None:
-        if applied < last:
-            log.info("applying entries %d to %d of group %d", applied + 1, last, group_id)
-        while applied < last:
-            entries = self.log.entries(group_id, applied + 1, replay_bytes_max)
-            for entry in entries:
-                self.machine.apply(group_id, entry.index, entry.term, entry.payload, entry.kind)
-            applied = entries[-1].index
-            self.machine.flush()
-            self._wait_for_machine()
-
-    def _wait_for_machine(self) -> None:
-        pause = threading.Event()
-        while self.machine.committed < self.machine.queued:
-            if self.machine.failure:
-                raise StartError(self.machine.failure, "Check the disk and start again.")
-            if self.machine.stalled:
+        Raises StartError if storage fails meanwhile.
+        """
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        self._turn()
+        while not all(group.is_settled for group in self._groups):
+            if poll.poll(0 if self._stirred else settle_poll_ms):
+                os.eventfd_read(self._wake)
+            self._take_finished()
+            if self.failure:
+                raise StartError(self.failure, "Check the disk and start again.")
+            if self.stall:
                 raise StartError(
-                    f"can't bring the data up to the log: {self.machine.stalled}",
+                    f"can't bring log and data up to date: {self.stall}",
                     "Make room on the disk and start again.",
                 )
-            pause.wait(0.001)
-        self.machine.take_results()
+            self._turn()
 
     # Proposals.
 
@@ -222,23 +200,21 @@ class Driver:
         Raises, with nothing done, Unavailable when too much is waiting or storage has failed, and
         ResourceExhausted when the disk is nearly full and the command *adds_data*.
         """
-        if self._failed:
-            raise Unavailable("the node is stopping")
+        if self._failed or self._loop is None:
+            raise Unavailable("the node is stopping" if self._failed else "the node is starting")
         if self._pending_bytes + len(command) > limits.queue_bytes_max:
             raise Unavailable("system is too busy try again later")
         if adds_data:
             self._take_room(len(command))
-        index = group.core.propose()
-        proposal = Proposal(group, index, command, self._loop.create_future())
+        waiter: asyncio.Future[Applied] = self._loop.create_future()
+        group.proposed.append(Proposal(command, waiter))
+        self._pending_count += 1
         self._pending_bytes += len(command)
-        self.log.append(group.id, index, group.core.term, command)
-        self._appending.append(proposal)
-        self._flush_soon()
-        return proposal.waiter
+        self._stir(group)
+        return waiter
 
     def _take_room(self, command_bytes: int) -> None:
-        waiting_count = len(self._appending) + len(self._applying)
-        if self._room.admit(command_bytes, self._pending_bytes, waiting_count):
+        if self._room.admit(command_bytes, self._pending_bytes, self._pending_count):
             if self._short:
                 self._short = False
                 log.warning("there is room on the disk: writes that add data are taken again")
@@ -258,63 +234,150 @@ class Driver:
                 self._compact(group, entries_kept=0)
         raise ResourceExhausted(no_room)
 
-    def _flush_soon(self) -> None:
-        """Start the storage threads on what was queued, once for all of this turn of the loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
+    # A turn.
 
-    def _flush(self) -> None:
-        self._flush_due = False
+    def _stir(self, group: Group) -> None:
+        """See to *group* once in this turn of the loop, after everything that happens in it."""
+        self._stirred[group] = None
+        self._turn_soon()
+
+    def _turn_soon(self) -> None:
+        if not self._turn_due and self._loop is not None:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        stirred, self._stirred = self._stirred, {}
+        try:
+            for group in stirred:
+                group.enter_log()
+                self._carry_out(group)
+        except StartError as error:  # the log can't be read any more
+            if self._loop is None:
+                raise
+            self._fail(str(error))
         self.log.flush()
         self.machine.flush()
+        # What had nothing to write need not wait for a disk.
+        self._take_written()
+
+    def _carry_out(self, group: Group) -> None:
+        """Do what the group's core wants done by now."""
+        while group.core.has_ready():
+            for message in group.core.ready().messages:
+                self._deliver(group, message)
+        self.leaders.set(group.id, group.core.term, group.core.leader)
+
+    def _deliver(self, group: Group, message: Message) -> None:
+        if message.to == APPEND_THREAD:
+            self._write(group, message)
+        elif message.to == APPLY_THREAD:
+            self._apply(group, message)
+        elif message.to == self._node:
+            group.core.step(message)
+            self._stir(group)
+        # A group has one voter: what is for others may be lost.
+
+    def _write(self, group: Group, message: Message) -> None:
+        is_queued = group.log.write(message)
+        if is_queued or message.responses:
+            self._writing.append(Write(self.log.queued, group, message))
+
+    def _apply(self, group: Group, message: Message) -> None:
+        entries = message.entries
+        taken = 0
+
+        def take(results: list[Result]) -> None:
+            nonlocal taken
+            self._answer(group, entries[taken : taken + len(results)], results)
+            taken += len(results)
+            if taken == len(entries):
+                for response in message.responses:
+                    self._deliver(group, response)
+                group.stand()
+
+        self._queue_entries(group, entries)
+        self._applying.append(Work(len(entries), take))
+
+    def _queue_entries(self, group: Group, entries: list[Entry]) -> None:
+        """Hand committed entries to the data thread, each for one result."""
+        begin = 0
+        for position in [i for i, entry in enumerate(entries) if entry.kind]:
+            membership = self._change_membership(group, entries[position])
+            if membership:
+                entry = entries[position]
+                self.machine.apply(group.id, entries[begin:position])
+                self.machine.set_membership(group.id, membership, entry.index, entry.term)
+                begin = position + 1
+        self.machine.apply(group.id, entries[begin:] if begin else entries)
+
+    def _change_membership(self, group: Group, entry: Entry) -> bytes:
+        """Return the encoded membership after *entry*, nothing if it makes no sense."""
+        try:
+            change = decode_conf_change(entry.kind, entry.data)
+            return encode_conf_state(group.core.apply_conf_change(change))
+        except ValueError as error:
+            log.error("entry %d of group %d changes nothing: %s", entry.index, group.id, error)
+            return b""
 
     # Outcomes.
 
     def _on_wake(self) -> None:
         os.eventfd_read(self._wake)
-        self._take_appended()
-        self._take_applied()
-        failure = self.log.failure or self.machine.failure
-        if failure and not self._failed:
-            self._fail(failure)
+        self._take_finished()
+        if self.failure:
+            self._fail(self.failure)
         self._note_stall()
 
-    def _take_appended(self) -> None:
-        committed = self.log.committed
-        while self._appended < committed:
-            self._appended += 1
-            step = self._appending.popleft()
-            if step is not None:
-                for _ in step.group.core.persisted(step.index):
-                    self._apply(step)
-        if self._applying:
-            self._flush_soon()
+    def _take_finished(self) -> None:
+        self._take_written()
+        self._take_applied()
 
-    def _apply(self, proposal: Proposal) -> None:
-        group = proposal.group
-        self.machine.apply(group.id, proposal.index, group.core.term, proposal.command)
-        self._applying.append(proposal)
+    def _take_written(self) -> None:
+        """Keep the promises that are durable now."""
+        committed = self.log.committed
+        while self._writing and self._writing[0].ticket <= committed:
+            done = self._writing.popleft()
+            done.group.log.written(done.message)
+            for response in done.message.responses:
+                self._deliver(done.group, response)
 
     def _take_applied(self) -> None:
-        for code, failure_branch, payload in self.machine.take_results():
-            step = self._applying.popleft()
-            if isinstance(step, Proposal):
-                self._answer(step, code, failure_branch, payload)
-            else:
-                step()
+        results = self.machine.take_results()
+        taken = 0
+        while taken < len(results):
+            work = self._applying[0]
+            portion = results[taken : taken + work.left]
+            taken += len(portion)
+            work.left -= len(portion)
+            if not work.left:
+                self._applying.popleft()
+            work.take(portion)
 
-    def _answer(self, proposal: Proposal, code: int, failure_branch: bool, payload: bytes) -> None:
-        group = proposal.group
-        group.applied = proposal.index
-        self._pending_bytes -= len(proposal.command)
-        if not proposal.waiter.done():
+    def _answer(self, group: Group, entries: list[Entry], results: list[Result]) -> None:
+        """Tell those who wait what applying their entries came to."""
+        for entry, (code, failure_branch, payload) in zip(entries, results, strict=True):
+            proposal = group.take_waiting(entry)
+            if proposal is None:
+                continue
+            self._pending_count -= 1
+            self._pending_bytes -= len(proposal.command)
+            group.log_bytes += len(proposal.command)
+            if proposal.waiter.done():
+                continue
             if code:
                 proposal.waiter.set_exception(error_of(code, payload.decode()))
             else:
                 proposal.waiter.set_result(Applied(proposal.index, failure_branch, payload))
-        group.log_bytes += len(proposal.command)
-        entry_count = group.applied - group.compacted
+        group.applied = entries[-1].index
+        group.log.trim()
+        self._compact_if_long(group)
+
+    # Compaction.
+
+    def _compact_if_long(self, group: Group) -> None:
+        entry_count = group.applied - group.log.compacted_index
         if entry_count >= limits.log_compaction_entries:
             self._compact(group, entries_kept=limits.log_entries_kept)
         elif group.log_bytes >= limits.log_compaction_bytes:
@@ -322,34 +385,37 @@ class Driver:
 
     def _compact(self, group: Group, *, entries_kept: int) -> None:
         """Remove old entries, once all that they did is sure to survive a power cut."""
-        target = min(group.applied - entries_kept, group.compacted + compaction_entries_max)
-        if group.compacting or target <= group.compacted:
+        target = group.applied - entries_kept
+        if group.compacting or target <= group.log.compacted_index:
             return
         group.compacting = True
 
-        def data_is_synced() -> None:
-            self.log.compact(group.id, target)
-            self._appending.append(None)
-            group.log_bytes = (
-                group.log_bytes * (group.applied - target) // (group.applied - group.compacted)
-            )
-            group.compacted = target
+        def data_is_synced(_: list[Result]) -> None:
+            before = group.log.compacted_index
+            compacted = group.log.compact(target)
+            left, all_of_them = group.applied - compacted, group.applied - before
+            group.log_bytes = group.log_bytes * left // all_of_them
             group.compacting = False
-            self._flush_soon()
+            self._turn_soon()
 
         self.machine.sync()
-        self._applying.append(data_is_synced)
-        self._flush_soon()
+        self._applying.append(Work(1, data_is_synced))
+        self._turn_soon()
+
+    # Storage that fails.
 
     def _fail(self, failure: str) -> None:
         """Storage is gone: nothing more can be promised, so everything that waits is told."""
+        if self._failed:
+            return
         self._failed = True
         log.error("storage has failed for good: %s", failure)
         self._crash_report.write(failure)
         error: RegattaError = Internal(f"{failure}: the write may still take effect")
-        for step in (*self._appending, *self._applying):
-            if isinstance(step, Proposal) and not step.waiter.done():
-                step.waiter.set_exception(error)
+        for group in self._groups:
+            for proposal in (*group.waiting, *group.proposed):
+                if not proposal.waiter.done():
+                    proposal.waiter.set_exception(error)
         self._on_failure(failure)
 
     def _note_stall(self) -> None:

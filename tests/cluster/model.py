@@ -53,12 +53,13 @@ class Table:
 
     def __init__(self) -> None:
         self.pairs: dict[bytes, KeyValue] = {}
-        self.revision = 0  # index of the last entry in the log
+        # Index and term of the last entry in the log. The first one is the leader's own.
+        self.revision = self.term = 1
 
     def copy(self) -> "Table":
         """Return a table that may go another way from here."""
         twin = Table()
-        twin.pairs, twin.revision = dict(self.pairs), self.revision
+        twin.pairs, twin.revision, twin.term = dict(self.pairs), self.revision, self.term
         return twin
 
     def in_order(self) -> list[KeyValue]:
@@ -177,6 +178,12 @@ class Model:
 
     def __init__(self) -> None:
         self.tables: dict[bytes, Table] = {}
+
+    def restart(self) -> None:
+        """Begin a new term in every table, with an entry of its own."""
+        for table in self.tables.values():
+            table.term += 1
+            table.revision += 1
 
     def range(self, request: RangeRequest) -> RangeResponse:
         """Return what Range answers, or raise Refusal; as the others do."""

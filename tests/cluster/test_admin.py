@@ -152,7 +152,8 @@ def test_a_full_disk_makes_the_node_unready_until_there_is_room(daemon: Daemon) 
             stalled = scrape(daemon)
             assert stalled("regatta_store_stalled", environment="log") == 1.0
             assert stalled("regatta_pending_writes") == 1.0
-            assert stalled("regatta_store_queue_items", environment="log") == 1.0
+            # The entry, and the commit index that goes along with it.
+            assert stalled("regatta_store_queue_items", environment="log") == 2.0
             assert stalled("regatta_store_queue_bytes", environment="log") > 0.0
             assert table.range(b"key").kvs[0].value == b"value"
         finally:

@@ -265,6 +265,7 @@ class Subject:
         self.model = Model()
         self.names = (b"table_%d" % number for number in itertools.count())
         self.shards: dict[bytes, int] = {}
+        self.unknown: list[bytes] = []  # tables whose last revision and term nobody was told
         self.totals: Counter[str] = Counter()
         self.channel: grpc.Channel | None = None
 
@@ -350,7 +351,7 @@ class Subject:
             self.shards[table] = shard
         header = wanted.header
         header.shard_id, header.replica_id = self.shards[table], 1
-        header.raft_term = header.raft_leader_id = 1
+        header.raft_term, header.raft_leader_id = self.model.tables[table].term, 1
 
     def run_rest(self, method: str, request: Any) -> None:
         """Make a call over HTTP/1.1."""
@@ -394,6 +395,10 @@ class Subject:
         self.start()
         for request, answer in outcomes:
             self.settle(request, answer)
+        self.model.restart()
+        for name in self.unknown:
+            self.learn(name)
+        self.unknown.clear()
         for name in names:
             self.check_whole(name)
 
@@ -415,6 +420,18 @@ class Subject:
             del self.model.tables[name]
         else:
             self.model.tables[name] = before
+            if name not in self.shards:
+                self.unknown.append(name)
+
+    def learn(self, name: bytes) -> None:
+        """Ask a table, made when the daemon was ended, how far its log came before that."""
+        put = self.calls.put(PutRequest(table=name, key=b"asked"), timeout=CALL_TIMEOUT_S)
+        delete = DeleteRangeRequest(table=name, key=b"asked")
+        header = self.calls.delete_range(delete, timeout=CALL_TIMEOUT_S).header
+        assert header.revision == put.header.revision + 1 <= 4
+        assert 1 <= header.raft_term <= 2
+        table = self.model.tables[name]
+        table.revision, table.term = header.revision, header.raft_term
 
     def pairs(self, name: bytes) -> list[KeyValue] | None:
         """Return all that a table of the daemon holds; None if there is no such table."""

@@ -207,7 +207,9 @@ def test_entries_a_sync_and_the_state_of_tables_follow_the_writes(daemon: Daemon
         def grown(name: str, of: dict[str, str] = of) -> float:
             return after(f"regatta_store_{name}", **of) - before(f"regatta_store_{name}", **of)
 
-        assert grown("items_total") == 50.0
+        # In the log, a turn may have the commit index of the turn before.
+        hard_states = grown("items_total") - 50.0
+        assert 0.0 <= hard_states <= (grown("turns_total") if environment == "log" else 0.0)
         assert 1.0 <= grown("turns_total") <= 50.0
         assert grown("turn_seconds_count") == grown("turns_total")
         assert grown("sync_seconds_count") >= grown("turns_total")
@@ -223,7 +225,7 @@ def test_entries_a_sync_and_the_state_of_tables_follow_the_writes(daemon: Daemon
     assert after("regatta_store_entries", environment="data") == 1.0
     assert after("regatta_pending_writes") == after("regatta_pending_write_bytes") == 0.0
     shard = {"table": 'table \\xff"\\', "shard_id": "10001"}
-    assert after("regatta_applied_index", **shard) == 51.0
+    assert after("regatta_applied_index", **shard) == 52.0
     assert after("regatta_table_keys", **shard) == 1.0
     assert after("regatta_table_bytes", **shard) > 0.0
     assert after("regatta_tables") == 1.0

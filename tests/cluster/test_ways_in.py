@@ -114,7 +114,7 @@ def test_curl_grpcurl_and_our_client_reach_the_daemon(
     # Without TLS no certificate is there to be looked at.
     with daemon(tmp_path, f"--api.address={address}", *(files if encrypted else [])):
         put = output("curl", "-sSk", *where, f"{url}put", "-d", PUT)
-        assert json.loads(put)["header"]["revision"] == "1"
+        assert json.loads(put)["header"]["revision"] == "2"
         for version, shown in (
             ("--http1.1", "1.1"),
             ("--http2" if encrypted else "--http2-prior-knowledge", "2"),

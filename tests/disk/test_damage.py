@@ -74,7 +74,7 @@ def test_a_flipped_byte_in_a_log_entry_is_refused_at_the_start(
     shutil.copytree(early, data_dir)
     damage(daemon.log_dir, b"VALUE-00005")
     refusal = daemon.refusal()
-    assert "is damaged: entry 6 of group 10001" in refusal
+    assert "is damaged: entry 8 of group 10001" in refusal
     shutil.rmtree(data_dir)
     late.rename(data_dir)
     daemon.start()

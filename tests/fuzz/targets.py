@@ -36,11 +36,13 @@ from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.pb.regatta_pb2 import ResetRequest
 from regatta.pb.regatta_pb2 import TxnRequest
+from regatta.raft import Entry
 from regatta.store import Machine
 from regatta.store import Snapshot
 from regatta.store import View
 from regatta.store._env import Environment
 from regatta.store.node import open_stores
+from regatta.table._leaders import Leaders
 from regatta.table._range import RangeSink
 from tests.fuzz import documents
 from tests.fuzz import hostile
@@ -73,7 +75,9 @@ def range_sink(directory: Path) -> Iterator[RangeSink]:
     """Provide the sink of a daemon whose one table holds all the messages' keys but the last."""
     keys = list(messages.KEYS[:-1])
     environment = dataset.make(directory, messages.TABLE.decode(), keys, VALUE)
-    yield RangeSink(View(environment), 1, 1, 1)
+    leaders = Leaders()
+    leaders.set(GROUP, 1, 1)
+    yield RangeSink(View(environment), 1, leaders)
     environment.close()
 
 
@@ -253,7 +257,7 @@ class Applier:
         return self._apply(GROUP, self._index, payload)
 
     def _apply(self, group: int, index: int, payload: bytes) -> tuple[int, bool, bytes]:
-        self.machine.apply(group, index, 1, payload)
+        self.machine.apply(group, [Entry(1, index, data=payload)])
         self.machine.flush()
         while self.machine.committed < self.machine.queued:
             os.eventfd_read(self._turns)

@@ -15,6 +15,7 @@ from regatta.http2 import Call
 from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.store import View
+from regatta.table._leaders import Leaders
 from regatta.table._range import RangeSink
 
 RANGE = b"/regatta.v1.KV/Range"
@@ -41,7 +42,7 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> RangeSink:
     folder: Path = tmp_path_factory.mktemp("data")
     keys = [b"key-%d" % n for n in range(10)]
     return RangeSink(
-        View(dataset.make(folder, "fleet", keys, b"value" * 20)), replica=1, term=1, leader=1
+        View(dataset.make(folder, "fleet", keys, b"value" * 20)), replica=1, leaders=Leaders()
     )
 
 

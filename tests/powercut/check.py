@@ -14,6 +14,9 @@ from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.pb.regatta_pb2 import RangeResponse
+from regatta.raft import ConfState
+from regatta.raft import StableLog
+from regatta.raft import decode_conf_state
 from regatta.store import RaftLog
 from regatta.store import Snapshot
 from regatta.store import TableState
@@ -67,14 +70,17 @@ async def start_and_check(log_dir: Path, data_dir: Path, expected: Expectation) 
     """Start a node without its sockets, check it, write to it, and stop it."""
     stores = open_stores(log_dir, data_dir)
     failures: list[str] = []
-    last_indexes = check_logs(stores)
+    states = check_logs(stores)
     engine = Engine(stores, NODE, failures.append)
     try:
         engine.attach(asyncio.get_running_loop())
         tables = engine.snapshot().groups()
         for table in tables:
-            last = last_indexes.get(table.group, 0)  # 0: made by the replay
-            assert table.applied_index == last, f"{table} after the replay, the log ends at {last}"
+            term, last = states.get(table.group, (0, 0))  # unknown: made by the replay
+            # The start adds the entry of a leader's new term.
+            assert table.applied_index == last + 1, f"{table} after the replay of {last} entries"
+            assert table.applied_term == term + 1, f"{table} after term {term}"
+            assert engine.leader(table.group) == (term + 1, NODE)
         check_pairs(engine.snapshot(), expected)
         for table in tables:
             if table.group != META_GROUP:
@@ -85,27 +91,35 @@ async def start_and_check(log_dir: Path, data_dir: Path, expected: Expectation) 
         stores.close()
 
 
-def check_logs(stores: Stores) -> dict[int, int]:
-    """Return group -> last index; fail unless each log goes on where its applied state ends."""
+def check_logs(stores: Stores) -> dict[int, tuple[int, int]]:
+    """Return group -> (term, last index); fail unless each log goes on where applying ended."""
     wake = os.eventfd(0, os.EFD_CLOEXEC)
     log = RaftLog(stores.log, wake)
-    states = log.states()
+    promised = log.states()
     applied = {table.group: table for table in Snapshot(stores.data).groups()}
-    last_indexes = {}
-    for group in states.keys() | applied.keys():
+    found = {}
+    for group in promised.keys() | applied.keys():
         table = applied.get(group, TableState(b"", group, 0, 0, 0, 0, 0))
-        state = states.get(group)
-        compacted = state.compacted_index if state else 0
-        last = last_indexes[group] = max(log.last_index(group), compacted)
-        assert table.applied_index <= last, f"{table} has more applied than its log's {last}"
+        state = promised.get(group)
+        members = decode_conf_state(table.membership)
+        assert members in (ConfState(voters=(NODE,)), ConfState()), f"{table} has other members"
+        # Refuses gaps, falling terms, and a log that does not hold what is applied or committed.
+        stable = StableLog(
+            log.group(group, state), members, table.applied_index, table.applied_term
+        )
+        entries = log.read(group, stable.first_index(), 1 << 62, 1 << 62)
+        terms = [stable.compacted_term, *[entry.term for entry in entries]]
+        assert terms == sorted(terms), f"the terms of group {group} fall"
+        assert stable.first_index() + len(entries) == stable.last_index() + 1
+        last = stable.last_index()
         assert state or not last, f"group {group} has entries but has promised nothing"
-        assert compacted <= table.applied_index, f"{table} misses entries up to {compacted}"
-        if last > compacted:
-            entries = log.entries(group, compacted + 1, 1 << 40)
-            assert entries[-1].index == last
-            assert not table.applied_index or table.applied_term == 1
+        if state:
+            assert terms[-1] <= state.term, f"group {group} ends beyond {state}"
+            assert state.commit <= last, f"group {group} ends at {last}, before {state}"
+            assert state.vote == NODE, f"group {group} of one voter has {state}"
+        found[group] = (state.term if state else 0, last)
     os.close(wake)
-    return last_indexes
+    return found
 
 
 def check_pairs(snapshot: Snapshot, expected: Expectation) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
+from regatta.raft import Entry
 from regatta.store import Machine
 from regatta.store import RaftLog
 from regatta.store import Snapshot
@@ -68,7 +69,8 @@ class Applier:
         states = {state.group: state.applied_index for state in self.groups()}
         self.next_index = states.get(GROUP, 0) + 1
         if META_GROUP not in states:
-            machine.apply(META_GROUP, 1, 1, Command(kv=KeyValue(key=table)).SerializeToString())
+            create = Command(kv=KeyValue(key=table)).SerializeToString()
+            machine.apply(META_GROUP, [Entry(1, 1, data=create)])
             settle(machine)
             assert machine.take_results() == [(0, False, b"")]
 
@@ -84,7 +86,7 @@ class Applier:
         """Put commands in without waiting for anything."""
         for command in commands:
             payload = command if isinstance(command, bytes) else command.SerializeToString()
-            self.machine.apply(GROUP, self.next_index, 1, payload)
+            self.machine.apply(GROUP, [Entry(1, self.next_index, data=payload)])
             self.next_index += 1
         self.machine.flush()
 

@@ -20,6 +20,8 @@ from regatta.pb.mvcc_pb2 import Compare
 from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.pb.mvcc_pb2 import RequestOp
 from regatta.pb.mvcc_pb2 import Txn
+from regatta.raft import Entry
+from regatta.raft import EntryKind
 from regatta.store import Machine
 from regatta.store import Snapshot
 from regatta.wire import checksum
@@ -114,11 +116,70 @@ def test_the_largest_pair_fits(applier: Applier) -> None:
     assert applier.pairs() == {key: value}
 
 
+def test_an_empty_entry_moves_the_applied_index_and_nothing_else(applier: Applier) -> None:
+    before, empty, after = applier.apply(put(b"a"), b"", put(b"b"))
+    assert (before, empty, after) == ((0, False, b""),) * 3
+    assert applier.pairs() == {b"a": b"value", b"b": b"value"}
+    assert applier.state().applied_index == 3
+
+
+def test_the_membership_moves_with_the_data(path: Path) -> None:
+    with running(Machine, path) as machine:
+        applier = Applier(machine)
+        applier.apply(put(b"a"))
+        assert applier.state().membership == b""
+        machine.set_membership(GROUP, b"one", 2, 7)
+        settle(machine)
+        assert machine.take_results() == [(0, False, b"")]
+    with running(Machine, path) as machine:
+        state = Applier(machine).state()
+        assert (state.membership, state.applied_index, state.applied_term) == (b"one", 2, 7)
+        machine.set_membership(GROUP, b"replayed", 2, 7)
+        machine.set_membership(GROUP, b"two", 3, 7)
+        settle(machine)
+        assert Applier(machine).state().membership == b"two"
+        assert Applier(machine).pairs() == {b"a": b"value"}
+
+
+def test_a_group_is_given_its_first_membership_once(path: Path) -> None:
+    with running(Machine, path) as machine:
+        machine.set_membership(META_GROUP, b"first")
+        machine.set_membership(META_GROUP, b"second")
+        settle(machine)
+        assert machine.take_results() == [(0, False, b"")] * 2
+        (catalogue,) = Snapshot(machine.environment).groups()
+        assert (catalogue.membership, catalogue.applied_index) == (b"first", 0)
+
+
+def test_a_table_begins_with_the_members_of_the_catalogue(path: Path) -> None:
+    with running(Machine, path) as machine:
+        machine.set_membership(META_GROUP, b"members")
+        machine.apply(META_GROUP, [Entry(1, 1, data=create(b"table"))])
+        settle(machine)
+        found = Snapshot(machine.environment).find(b"table")
+        assert found is not None
+        assert found.membership == b"members"
+
+
+def test_the_longest_membership_fits(path: Path) -> None:
+    name, members = b"n" * 255, b"m" * 512
+    with running(Machine, path) as machine:
+        machine.set_membership(META_GROUP, members)
+        machine.apply(META_GROUP, [Entry(1, 1, data=create(name))])
+        settle(machine)
+        found = Snapshot(machine.environment).find(name)
+        assert found is not None
+        assert (found.name, found.membership) == (name, members)
+        for size in (0, 513):
+            with pytest.raises(ValueError, match=f"a membership of {size} bytes"):
+                machine.set_membership(META_GROUP, bytes(size))
+
+
 def test_the_applied_index_moves_with_the_data(path: Path) -> None:
     with running(Machine, path) as machine:
         applier = Applier(machine)
         applier.apply(put(b"a"), put(b"b"))
-        machine.apply(GROUP, 3, 9, b"not a command", kind=1)
+        machine.apply(GROUP, [Entry(9, 3, EntryKind.CONF_CHANGE, b"not a command")])
         settle(machine)
     with running(Machine, path) as machine:
         state = Applier(machine).state()
@@ -233,7 +294,7 @@ def test_a_malformed_command_is_refused_and_the_rest_goes_on(
 
 
 def test_a_group_that_does_not_exist_is_told(applier: Applier) -> None:
-    applier.machine.apply(77777, 1, 1, put(b"key").SerializeToString())
+    applier.machine.apply(77777, [Entry(1, 1, data=put(b"key").SerializeToString())])
     settle(applier.machine)
     ((code, _, text),) = applier.machine.take_results()
     assert (code, text) == (Code.INTERNAL, b"the log names a group that does not exist")
@@ -395,8 +456,9 @@ def create(name: bytes) -> bytes:
 def test_a_table_is_created_once(applier: Applier) -> None:
     applier.apply(put(b"key"))
     before = applier.state()
-    for index, name in ((2, b"table"), (3, b"other"), (4, b"other")):
-        applier.machine.apply(META_GROUP, index, 1, create(name))
+    names = (b"table", b"other", b"other")
+    entries = [Entry(1, index, data=create(name)) for index, name in enumerate(names, 2)]
+    applier.machine.apply(META_GROUP, entries)
     settle(applier.machine)
     assert applier.machine.take_results() == [(0, False, b"")] * 3
     assert applier.state() == before
@@ -408,7 +470,7 @@ def test_a_table_is_created_once(applier: Applier) -> None:
 
 @pytest.mark.parametrize("name", [b"", b"n" * 256])
 def test_a_malformed_table_name_is_refused(applier: Applier, name: bytes) -> None:
-    applier.machine.apply(META_GROUP, 2, 1, create(name))
+    applier.machine.apply(META_GROUP, [Entry(1, 2, data=create(name))])
     settle(applier.machine)
     assert [code for code, _, _ in applier.machine.take_results()] == [Code.INTERNAL]
     assert len(applier.groups()) == 2
@@ -417,9 +479,10 @@ def test_a_malformed_table_name_is_refused(applier: Applier, name: bytes) -> Non
 def test_many_tables_keep_their_pairs_apart(path: Path) -> None:
     with running(Machine, path) as machine:
         for i in range(100):
-            machine.apply(META_GROUP, i + 1, 1, create(b"table-%d" % i))
+            machine.apply(META_GROUP, [Entry(1, i + 1, data=create(b"table-%d" % i))])
         for i in range(100):
-            machine.apply(GROUP + i, 1, 1, put(b"key", b"%d" % i).SerializeToString())
+            payload = put(b"key", b"%d" % i).SerializeToString()
+            machine.apply(GROUP + i, [Entry(1, 1, data=payload)])
         settle(machine)
         assert {code for code, _, _ in machine.take_results()} == {0}
     with running(Machine, path) as machine:

@@ -10,6 +10,7 @@ import lmdb
 import pytest
 
 from regatta.errors import StartError
+from regatta.raft import Entry
 from regatta.store import Machine
 from regatta.store import RaftLog
 from regatta.store._env import Environment
@@ -44,7 +45,7 @@ def write_something(log_dir: Path, data_dir: Path) -> None:
     """Make a node, and put an entry into its log and a pair into its data."""
     open_stores(log_dir, data_dir).close()
     with running(RaftLog, log_dir) as log:
-        log.append(5, 1, 1, b"entry")
+        log.group(5).append([Entry(1, 1, data=b"entry")])
         settle(log)
     with running(Machine, data_dir) as machine:
         Applier(machine).apply(*[put(b"%d" % i, bytes(3000)) for i in range(100)])
@@ -105,8 +106,19 @@ def test_a_newer_format_is_refused(log_dir: Path, data_dir: Path) -> None:
     stores.close()
     error = refusal(log_dir, data_dir)
     assert str(error) == (
-        f"{data_dir} was written by a newer version of Regatta (format 7, this one knows 1)"
+        f"{data_dir} was written by a newer version of Regatta (format 7, this one knows 2)"
     )
+
+
+def test_an_older_format_is_taken_over(log_dir: Path, data_dir: Path) -> None:
+    stores = open_stores(log_dir, data_dir)
+    for environment in (stores.log, stores.data):
+        environment.write_meta({b"format": (1).to_bytes(4, "little")})
+    stores.close()
+    stores = open_stores(log_dir, data_dir)
+    for environment in (stores.log, stores.data):
+        assert environment.read_meta(b"format") == (2).to_bytes(4, "little")
+    stores.close()
 
 
 def test_a_second_daemon_is_kept_off_either_directory(

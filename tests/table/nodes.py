@@ -16,11 +16,11 @@ TABLE = b"table"
 
 
 @asynccontextmanager
-async def engine_in(directory: Path) -> AsyncIterator[Engine]:
+async def engine_in(directory: Path, node: int = 1) -> AsyncIterator[Engine]:
     """Run an engine on ``log`` and ``data`` in *directory*."""
     stores = open_stores(directory / "log", directory / "data")
     failures: list[str] = []
-    engine = Engine(stores, 1, failures.append)
+    engine = Engine(stores, node, failures.append)
     engine.attach(asyncio.get_running_loop())
     try:
         yield engine

@@ -13,6 +13,7 @@ from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.store import Machine
 from regatta.store import View
+from regatta.table._leaders import Leaders
 from regatta.table._range import RangeSink
 from tests.http2.h2peer import Peer
 from tests.http2.h2peer import frame
@@ -37,7 +38,9 @@ def applier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applier]:
 
 def ask(applier: Applier, message: bytes) -> Peer:
     """Send one Range; what was declined is in the peer's calls."""
-    sink = RangeSink(View(applier.machine.environment), 7, 1, 7)
+    leaders = Leaders()
+    leaders.set(GROUP, 3, 8)
+    sink = RangeSink(View(applier.machine.environment), 7, leaders)
     with peer(sink) as made:
         made.ask(frame(message), request_headers(PATH))
         return made
@@ -129,7 +132,7 @@ def test_a_request_is_read_as_protobuf_reads_it(
 def check_answer(request: RangeRequest, response: RangeResponse) -> None:
     header = response.header
     assert (header.shard_id, header.replica_id) == (GROUP, 7)
-    assert (header.raft_term, header.raft_leader_id) == (1, 7)
+    assert (header.raft_term, header.raft_leader_id) == (3, 8)
     found = request.key in PAIRS
     assert response.count == int(found)
     assert not response.more
@@ -145,11 +148,22 @@ def test_an_empty_range_end_hides_no_other_field(applier: Applier, special: byte
     assert ask(applier, message).calls
 
 
+def test_the_header_tells_the_term_and_leader_of_the_moment(applier: Applier) -> None:
+    leaders = Leaders()
+    message = RangeRequest(table=b"table", key=b"missing").SerializeToString()
+    with peer(RangeSink(View(applier.machine.environment), 7, leaders)) as made:
+        for term, leader in ((0, 0), (2, 7), (2**40, 2**60)):
+            leaders.set(GROUP, term, leader)
+            answer = made.ask(frame(message), request_headers(PATH))
+            header = RangeResponse.FromString(answer.messages[0]).header
+            assert (header.raft_term, header.raft_leader_id) == (term, leader)
+
+
 def test_each_batch_sees_the_newest_writes(tmp_path: Path) -> None:
     with running(Machine, tmp_path / "data") as machine:
         applier = Applier(machine)
         request = RangeRequest(table=b"table", key=b"key").SerializeToString()
-        with peer(RangeSink(View(machine.environment), 1, 1, 1)) as made:
+        with peer(RangeSink(View(machine.environment), 1, Leaders())) as made:
             for i in range(20):
                 applier.apply(put(b"key", b"%d" % i))
                 answer = made.ask(frame(request), request_headers(PATH))

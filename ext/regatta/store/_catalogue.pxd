@@ -16,6 +16,7 @@ from regatta.wire._reader cimport Slice
 
 cdef enum:
     NAME_SIZE_MAX = 255
+    MEMBERSHIP_SIZE_MAX = 512   # an encoded ConfState: 40 members with the longest ids
     META_GROUP = 1000           # the group of the catalogue itself
     FIRST_TABLE_GROUP = 10001
     CATALOGUE_DAMAGED = -10     # beside LMDB's codes, which are errno values or below -30000
@@ -27,6 +28,8 @@ cdef struct Group:
     Table table                 # all zeroes for the catalogue's own group
     uint32_t name_size          # of the table; 0 for the catalogue's own group
     uint8_t[NAME_SIZE_MAX] name
+    uint32_t membership_size    # 0 while nobody has said who the members are
+    uint8_t[MEMBERSHIP_SIZE_MAX] membership     # after applied_index, an encoded ConfState
 
 cdef struct Counters:
     uint64_t next_group

@@ -1,3 +1,4 @@
+from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 from libc.string cimport memset
 
@@ -17,11 +18,12 @@ from regatta.store._record cimport stored_is_whole
 
 cdef enum:
     ID_KEY_SIZE = 9             # a letter and a number
-    GROUP_RECORD_MAX = 512      # more than a record with the longest name takes
+    GROUP_RECORD_MAX = 1024     # more than a record with the longest name and membership takes
 
-cdef struct GroupRecord:        # little-endian; the table's name follows
+cdef struct GroupRecord:        # little-endian; the table's name and the membership follow
     uint32_t checksum           # of the key and of everything after this field
-    uint32_t name_size
+    uint16_t name_size
+    uint16_t membership_size    # these two were one number in format 1, where this was 0
     uint64_t applied_index
     uint64_t applied_term
     Table table
@@ -56,14 +58,18 @@ cdef int group_parse(const MDB_val *key, const MDB_val *value, Group *group) noe
     if value.mv_size < sizeof(record) or not stored_is_whole(key, value):
         return CATALOGUE_DAMAGED
     memcpy(&record, value.mv_data, sizeof(record))
-    if record.name_size > NAME_SIZE_MAX or value.mv_size != sizeof(record) + record.name_size:
+    if (record.name_size > NAME_SIZE_MAX or record.membership_size > MEMBERSHIP_SIZE_MAX
+            or value.mv_size != sizeof(record) + record.name_size + record.membership_size):
         return CATALOGUE_DAMAGED
     memset(group, 0, sizeof(Group))
     group.id = number_read(key_bytes + 1)
     group.applied_index, group.applied_term = record.applied_index, record.applied_term
     group.table = record.table
     group.name_size = record.name_size
+    group.membership_size = record.membership_size
     memcpy(group.name, <const uint8_t *>value.mv_data + sizeof(record), record.name_size)
+    memcpy(group.membership, <const uint8_t *>value.mv_data + sizeof(record) + record.name_size,
+           record.membership_size)
     return 0
 
 
@@ -73,12 +79,15 @@ cdef int group_store(MDB_txn *txn, MDB_dbi meta, const Group *group) noexcept no
     cdef GroupRecord record
     cdef MDB_val key, value
     id_key(room, c'g', group.id, &key)
-    record.checksum, record.name_size = 0, group.name_size
+    record.checksum, record.name_size = 0, <uint16_t>group.name_size
+    record.membership_size = <uint16_t>group.membership_size
     record.applied_index, record.applied_term = group.applied_index, group.applied_term
     record.table = group.table
     memcpy(content, &record, sizeof(record))
     memcpy(content + sizeof(record), group.name, group.name_size)
-    value.mv_data, value.mv_size = content, sizeof(record) + group.name_size
+    memcpy(content + sizeof(record) + group.name_size, group.membership, group.membership_size)
+    value.mv_data = content
+    value.mv_size = sizeof(record) + group.name_size + group.membership_size
     record.checksum = stored_checksum(&key, &value)
     memcpy(content, &record.checksum, sizeof(record.checksum))
     return put(txn, meta, &key, &value, 0)

@@ -14,6 +14,8 @@ from libc.string cimport strlen
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from regatta.raft._message cimport Entry
+from regatta.store._catalogue cimport MEMBERSHIP_SIZE_MAX
 from regatta.store._catalogue cimport META_GROUP
 from regatta.store._catalogue cimport NAME_SIZE_MAX
 from regatta.store._catalogue cimport Counters
@@ -82,6 +84,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     ITEM_APPLY = 1
     ITEM_SYNC = 2
+    ITEM_MEMBERSHIP = 3
     SEQUENCE_DEPTH_MAX = 4
     DISCARD_PAIRS_MAX = 20_000  # of replaced tables, in one turn
 
@@ -133,11 +136,27 @@ cdef class Machine(TurnWriter):
         buffer_free(&self.results)
         pthread_mutex_destroy(&self.results_lock)
 
-    def apply(self, uint64_t group, uint64_t index, uint64_t term, bytes payload not None,
-              uint32_t kind=0):
-        """Queue a committed entry; *kind* other than 0 moves the applied index and nothing else."""
-        self.enqueue(ITEM_APPLY, kind, group, index, term,
-                     <const uint8_t *><char *>payload, len(payload))
+    def apply(self, uint64_t group, list entries not None):
+        """Queue committed entries, oldest first, of which each has a result.
+
+        One that is empty or of Raft's own kind moves the applied index and nothing else.
+        """
+        cdef Entry entry
+        for entry in entries:
+            self.enqueue(ITEM_APPLY, <uint32_t>entry.kind, group, entry.index, entry.term,
+                         <const uint8_t *><char *>entry.data, <size_t>len(entry.data))
+
+    def set_membership(self, uint64_t group, bytes membership not None, uint64_t index=0,
+                       uint64_t term=0):
+        """Queue the applying of a committed change of membership, which has a result.
+
+        *membership* is the encoded ConfState after it. Index 0 stands for what a group begins
+        with, and changes nothing where a membership is known.
+        """
+        if not 1 <= len(membership) <= MEMBERSHIP_SIZE_MAX:
+            raise ValueError(f"a membership of {len(membership)} bytes")
+        self.enqueue(ITEM_MEMBERSHIP, 0, group, index, term,
+                     <const uint8_t *><char *>membership, <size_t>len(membership))
 
     def sync(self):
         """Queue a sync: once its result is there, what was applied before survives a power cut."""
@@ -199,17 +218,27 @@ cdef class Machine(TurnWriter):
             return 0
         if code != 0:
             return code
+        if item.index == 0 and slot.group.membership_size == 0:
+            self._take_membership(slot, item)
         if item.index <= slot.group.applied_index:
             return 0            # replayed: its effects are already here
         if item.index != slot.group.applied_index + 1:
             return EINVAL       # a gap in the log must never be applied over
         slot.group.applied_index, slot.group.applied_term = item.index, item.term
         slot.dirty = True
-        if item.entry_kind != 0:
+        if item.kind == ITEM_MEMBERSHIP:
+            self._take_membership(slot, item)
             return 0
+        if item.entry_kind != 0 or item.size == 0:
+            return 0            # Raft's own: a new leader's first entry is empty
         message.data, message.size = item_data(item), <size_t>item.size
         self.depth = 0
         return self._run(txn, &slot.group, message, item.index, outcome)
+
+    cdef void _take_membership(self, Slot *slot, const Item *item) noexcept nogil:
+        slot.group.membership_size = <uint32_t>item.size
+        memcpy(slot.group.membership, item_data(item), item.size)
+        slot.dirty = True
 
     cdef int before_commit(self, MDB_txn *txn) noexcept nogil:
         cdef size_t i
@@ -263,7 +292,7 @@ cdef class Machine(TurnWriter):
             outcome.code, outcome.text = INTERNAL, b"malformed command in the log"
             return 0
         if group.id == META_GROUP:
-            return self._create_table(txn, command.kv.key, outcome)
+            return self._create_table(txn, group, command.kv.key, outcome)
         if command.type == COMMAND_PUT:
             return self._put(txn, group, &command, revision, outcome)
         if command.type == COMMAND_DELETE:
@@ -365,8 +394,9 @@ cdef class Machine(TurnWriter):
 
     # Tables.
 
-    cdef int _create_table(self, MDB_txn *txn, Slice name, Outcome *outcome) noexcept nogil:
-        """Make a table of that name unless there is one."""
+    cdef int _create_table(self, MDB_txn *txn, const Group *catalogue, Slice name,
+                           Outcome *outcome) noexcept nogil:
+        """Make a table of that name unless there is one; its members are the catalogue's."""
         cdef Group group
         cdef Slot *slot
         cdef uint64_t existing
@@ -385,6 +415,8 @@ cdef class Machine(TurnWriter):
         self._assign_table_id(&group)
         group.name_size = <uint32_t>name.size
         memcpy(group.name, name.data, name.size)
+        group.membership_size = catalogue.membership_size
+        memcpy(group.membership, catalogue.membership, catalogue.membership_size)
         slot = self._add(&group)
         if slot == NULL:
             return ENOMEM

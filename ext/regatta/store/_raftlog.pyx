@@ -4,7 +4,7 @@
 ``meta``: ``s`` + group id -> what the group has promised and how far it is compacted.
 """
 cimport cython
-from libc.errno cimport EINVAL
+from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint32_t
 from libc.stdint cimport uint64_t
@@ -13,12 +13,17 @@ from libc.string cimport memcpy
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from regatta.raft._message cimport Entry
+from regatta.raft._message cimport HardState
+from regatta.raft._message cimport entry_new
+from regatta.raft._message cimport entry_size
+from regatta.raft._message cimport hard_state_new
+from regatta.raft._stable cimport Backing
 from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_delete
 from regatta.store._env cimport cursor_get
 from regatta.store._env cimport cursor_open
 from regatta.store._env cimport error_text
-from regatta.store._env cimport get
 from regatta.store._env cimport put
 from regatta.store._env cimport txn_abort
 from regatta.store._env cimport txn_begin
@@ -47,7 +52,9 @@ from regatta.errors import StartError
 cdef enum:
     ITEM_ENTRY = 1
     ITEM_STATE = 2
-    ITEM_COMPACT = 3
+    ITEM_TRUNCATE = 3
+    ITEM_COMPACT = 4
+    ITEM_RESET = 5
 
 cdef struct EntryHead:          # then the payload; all little-endian
     uint32_t checksum           # of the key and of everything after this field
@@ -67,6 +74,8 @@ cdef enum:
     STATE_KEY_SIZE = 9
     ENTRY_KEY_SIZE = 16
 
+cdef uint64_t NO_INDEX = <uint64_t>-1
+
 
 class GroupState(NamedTuple):
     """What a group has promised, and where its log begins."""
@@ -76,15 +85,6 @@ class GroupState(NamedTuple):
     commit: int = 0
     compacted_index: int = 0
     compacted_term: int = 0
-
-
-class Entry(NamedTuple):
-    """One log entry; *kind* 0 is a command."""
-
-    index: int
-    term: int
-    kind: int
-    payload: bytes
 
 
 cdef inline void entry_key(uint8_t *key, uint64_t group, uint64_t index) noexcept nogil:
@@ -99,36 +99,24 @@ cdef inline void state_key(uint8_t *key, uint64_t group) noexcept nogil:
 
 @cython.final
 cdef class RaftLog(TurnWriter):
-    """Appends, state changes and compactions, committed turn by turn with a full sync."""
+    """The log of every group, committed turn by turn with a full sync."""
 
-    def append(self, uint64_t group, uint64_t index, uint64_t term, bytes payload not None,
-               uint32_t kind=0):
-        """Queue an entry; it is durable once `committed` has reached the present `queued`."""
-        self.enqueue(ITEM_ENTRY, kind, group, index, term,
-                     <const uint8_t *><char *>payload, len(payload))
-
-    def set_state(self, uint64_t group, state not None):
-        """Queue a group's state; it takes the place of the stored one."""
-        cdef StateRecord record
-        record.checksum = record.reserved = 0
-        (record.term, record.vote, record.commit,
-         record.compacted_index, record.compacted_term) = state
-        self.enqueue(ITEM_STATE, 0, group, 0, 0, <const uint8_t *>&record, sizeof(record))
-
-    def compact(self, uint64_t group, uint64_t index):
-        """Queue the removal of a group's entries up to and including *index*.
-
-        The data must be synced with that much applied before. One transaction removes them
-        all: ask for some ten thousand at most.
-        """
-        self.enqueue(ITEM_COMPACT, 0, group, index, 0, NULL, 0)
+    def group(self, uint64_t group, state=None):
+        """Return the log of one group; *state* is what `states` has for it, None if nothing."""
+        return GroupLog(self, group, GroupState(0) if state is None else state)
 
     cdef int write_item(self, MDB_txn *txn, const Item *item) noexcept nogil:
+        cdef int code
         if item.kind == ITEM_ENTRY:
             return self._write_entry(txn, item)
-        if item.kind == ITEM_STATE:
-            return self._write_state(txn, item.group, <const StateRecord *>item_data(item))
-        return self._compact(txn, item.group, item.index)
+        if item.kind == ITEM_TRUNCATE:
+            return self._delete_entries(txn, item.group, item.index, NO_INDEX)
+        code = self._write_state(txn, item.group, <const StateRecord *>item_data(item))
+        if code == 0 and item.kind == ITEM_COMPACT:
+            code = self._delete_entries(txn, item.group, 0, item.index)
+        elif code == 0 and item.kind == ITEM_RESET:
+            code = self._delete_entries(txn, item.group, 0, NO_INDEX)
+        return code
 
     cdef int _write_entry(self, MDB_txn *txn, const Item *item) noexcept nogil:
         cdef uint8_t[ENTRY_KEY_SIZE] key_bytes
@@ -158,44 +146,20 @@ cdef class RaftLog(TurnWriter):
         record.checksum = stored_checksum(&key, &value)
         return put(txn, self.environment.meta, &key, &value, 0)
 
-    cdef int _compact(self, MDB_txn *txn, uint64_t group, uint64_t index) noexcept nogil:
-        cdef uint8_t[STATE_KEY_SIZE] state_key_bytes
-        cdef MDB_val key, value
-        cdef StateRecord state
-        cdef int code
-        state_key(state_key_bytes, group)
-        key.mv_data, key.mv_size = state_key_bytes, STATE_KEY_SIZE
-        code = get(txn, self.environment.meta, &key, &value)
-        if code != 0:
-            return code
-        if value.mv_size != sizeof(state):
-            return EINVAL       # checked at the start, and written by us since
-        memcpy(&state, value.mv_data, sizeof(state))
-        if index <= state.compacted_index:
-            return 0
-        code = self._delete_entries(txn, group, index, &state.compacted_term)
-        if code != 0:
-            return code
-        state.compacted_index = index
-        return self._write_state(txn, group, &state)
-
-    cdef int _delete_entries(self, MDB_txn *txn, uint64_t group, uint64_t index,
-                             uint64_t *last_term) noexcept nogil:
+    cdef int _delete_entries(self, MDB_txn *txn, uint64_t group, uint64_t first,
+                             uint64_t last) noexcept nogil:
         cdef uint8_t[ENTRY_KEY_SIZE] first_bytes
         cdef uint8_t[ENTRY_KEY_SIZE] last_bytes
         cdef MDB_cursor *cursor = NULL
         cdef MDB_val key, value
-        cdef EntryHead head
         cdef int code = cursor_open(txn, self.environment.data, &cursor)
         if code != 0:
             return code
-        entry_key(first_bytes, group, 0)
-        entry_key(last_bytes, group, index)
+        entry_key(first_bytes, group, first)
+        entry_key(last_bytes, group, last)
         key.mv_data, key.mv_size = first_bytes, ENTRY_KEY_SIZE
         code = cursor_get(cursor, &key, &value, MDB_SET_RANGE)
         while code == 0 and memcmp(key.mv_data, last_bytes, ENTRY_KEY_SIZE) <= 0:
-            memcpy(&head, value.mv_data, sizeof(head))
-            last_term[0] = head.term
             code = cursor_delete(cursor)
             if code == 0:
                 code = cursor_get(cursor, &key, &value, MDB_NEXT)
@@ -253,38 +217,35 @@ cdef class RaftLog(TurnWriter):
             raise self._damaged(error_text(code).decode())
         return found
 
-    def entries(self, uint64_t group, uint64_t start, Py_ssize_t bytes_max):
-        """Return the entries of a group from index *start* on, oldest first, without gaps.
+    def read(self, uint64_t group, uint64_t low, uint64_t high, uint64_t bytes_max):
+        """Return a group's durable entries in [low, high) or up to the last, oldest first.
 
-        Stops once *bytes_max* bytes are reached, yet returns at least one entry if there is any.
-        Raises StartError if an entry is damaged or missing.
+        Stops before their encoded sizes sum up to more than *bytes_max*, yet returns at least one
+        entry if there is any. Raises StartError if an entry is damaged or missing.
         """
         cdef uint8_t[ENTRY_KEY_SIZE] key_bytes
         cdef MDB_cursor *cursor = NULL
         cdef MDB_txn *txn = NULL
         cdef MDB_val key, value
-        cdef EntryHead head
-        cdef uint64_t index
-        cdef Py_ssize_t size = 0
+        cdef Entry entry
+        cdef uint64_t expected = low
+        cdef uint64_t size = 0
         cdef int code
         found = []
         self._begin(&txn)
         try:
             cursor_open(txn, self.environment.data, &cursor)
-            entry_key(key_bytes, group, start)
+            entry_key(key_bytes, group, low)
             key.mv_data, key.mv_size = key_bytes, ENTRY_KEY_SIZE
             code = cursor_get(cursor, &key, &value, MDB_SET_RANGE)
-            while code == 0 and size < bytes_max and number_read(<uint8_t *>key.mv_data) == group:
-                index = number_read(<uint8_t *>key.mv_data + 8)
-                if index != start + <uint64_t>len(found):
-                    raise self._damaged(f"entry {start + len(found)} of group {group} is missing")
-                if value.mv_size < sizeof(head) or not stored_is_whole(&key, &value):
-                    raise self._damaged(f"entry {index} of group {group}")
-                memcpy(&head, value.mv_data, sizeof(head))
-                payload = PyBytes_FromStringAndSize(
-                    <char *>value.mv_data + sizeof(head), value.mv_size - sizeof(head))
-                found.append(Entry(index, head.term, head.kind, payload))
-                size += value.mv_size
+            while (code == 0 and expected < high
+                   and number_read(<uint8_t *>key.mv_data) == group):
+                entry = self._entry_at(&key, &value, expected)
+                size += entry_size(entry)
+                if size > bytes_max and found:
+                    break
+                found.append(entry)
+                expected += 1
                 code = cursor_get(cursor, &key, &value, MDB_NEXT)
             if code != 0 and code != MDB_NOTFOUND:
                 raise self._damaged(error_text(code).decode())
@@ -293,6 +254,19 @@ cdef class RaftLog(TurnWriter):
                 cursor_close(cursor)
             txn_abort(txn)
         return found
+
+    cdef Entry _entry_at(self, const MDB_val *key, const MDB_val *value, uint64_t expected):
+        """Take a stored entry apart, which must be whole and have the index *expected*."""
+        cdef EntryHead head
+        cdef uint64_t group = number_read(<uint8_t *>key.mv_data)
+        cdef uint64_t index = number_read(<uint8_t *>key.mv_data + 8)
+        if index != expected:
+            raise self._damaged(f"entry {expected} of group {group} is missing")
+        if value.mv_size < sizeof(head) or not stored_is_whole(key, value):
+            raise self._damaged(f"entry {index} of group {group}")
+        memcpy(&head, value.mv_data, sizeof(head))
+        return entry_new(head.term, index, <int>head.kind, PyBytes_FromStringAndSize(
+            <char *>value.mv_data + sizeof(head), <Py_ssize_t>(value.mv_size - sizeof(head))))
 
     cdef int _begin(self, MDB_txn **txn) except -1:
         cdef int code = txn_begin(self.environment.env, NULL, MDB_RDONLY, txn)
@@ -303,3 +277,59 @@ cdef class RaftLog(TurnWriter):
     def _damaged(self, what):
         return StartError(f"the log in {self.environment.path} is damaged: {what}",
                           "restore both directories from a copy of the same moment")
+
+
+@cython.final
+cdef class GroupLog(Backing):
+    """One group's part of the node's log: what its StableLog is kept in.
+
+    Writes queue up for the log thread, which begins on them at the next `RaftLog.flush`; they are
+    durable once `RaftLog.committed` has reached what `RaftLog.queued` is after them.
+    """
+
+    cdef RaftLog log
+    cdef uint64_t group
+    cdef StateRecord state      # as it is once everything queued is written
+
+    def __init__(self, RaftLog log not None, uint64_t group, state not None):
+        self.log = log
+        self.group = group
+        self.state.checksum = self.state.reserved = 0
+        (self.state.term, self.state.vote, self.state.commit,
+         self.state.compacted_index, self.state.compacted_term) = state
+
+    cpdef tuple load(self):
+        # Where all entries have been removed, the log ends with the last of those.
+        last = max(self.log.last_index(self.group), self.state.compacted_index)
+        hard_state = hard_state_new(self.state.term, self.state.vote, self.state.commit)
+        return hard_state, self.state.compacted_index, self.state.compacted_term, last
+
+    cpdef list read(self, uint64_t low, uint64_t high, uint64_t bytes_max):
+        return self.log.read(self.group, low, high, bytes_max)
+
+    cpdef void set_hard_state(self, HardState state) except *:
+        self.state.term, self.state.vote, self.state.commit = state.term, state.vote, state.commit
+        self._queue_with_state(ITEM_STATE, 0)
+
+    cpdef void truncate(self, uint64_t first) except *:
+        self.log.enqueue(ITEM_TRUNCATE, 0, self.group, first, 0, NULL, 0)
+
+    cpdef void append(self, list entries) except *:
+        cdef Entry entry
+        for entry in entries:
+            self.log.enqueue(ITEM_ENTRY, <uint32_t>entry.kind, self.group, entry.index, entry.term,
+                             <const uint8_t *><char *>entry.data, <size_t>len(entry.data))
+
+    cpdef void compact(self, uint64_t index, uint64_t term) except *:
+        if index > self.state.compacted_index:
+            self.state.compacted_index, self.state.compacted_term = index, term
+            self._queue_with_state(ITEM_COMPACT, index)
+
+    cpdef void reset(self, uint64_t index, uint64_t term) except *:
+        self.state.compacted_index, self.state.compacted_term = index, term
+        self._queue_with_state(ITEM_RESET, 0)
+
+    cdef int _queue_with_state(self, uint32_t kind, uint64_t index) except -1:
+        """Queue an item that writes the state along with what else it does."""
+        return self.log.enqueue(kind, 0, self.group, index, 0,
+                                <const uint8_t *>&self.state, sizeof(self.state))

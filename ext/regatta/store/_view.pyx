@@ -73,6 +73,7 @@ class TableState(NamedTuple):
     table_id: int
     key_count: int
     byte_count: int
+    membership: bytes = b""
 
 
 cdef inline uint64_t name_hash(const uint8_t *name, size_t size) noexcept nogil:
@@ -347,7 +348,8 @@ cdef class Snapshot:
 cdef object _table_state(const Group *group):
     name = PyBytes_FromStringAndSize(<char *>group.name, group.name_size)
     return TableState(name, group.id, group.applied_index, group.applied_term,
-                      group.table.id, group.table.key_count, group.table.byte_count)
+                      group.table.id, group.table.key_count, group.table.byte_count,
+                      PyBytes_FromStringAndSize(<char *>group.membership, group.membership_size))
 
 
 cdef inline uint64_t fnv1(uint64_t hash, const uint8_t *data, size_t size) noexcept nogil:

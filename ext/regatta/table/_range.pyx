@@ -24,6 +24,8 @@ from regatta.store._record cimport Record
 from regatta.store._record cimport record_open
 from regatta.store._record cimport stored_key
 from regatta.store._view cimport View
+from regatta.table._leaders cimport Leader
+from regatta.table._leaders cimport Leaders
 from regatta.wire._reader cimport KIND_BYTES
 from regatta.wire._reader cimport KIND_VARINT
 from regatta.wire._reader cimport Field
@@ -97,12 +99,14 @@ cdef inline bint is_served(const Request *request) noexcept nogil:
 cdef class RangeSink(CallSink):
     """Answers Range of one key from the newest snapshot, one snapshot for each batch of calls.
 
-    *replica*, *term* and *leader* are what response headers say. With one voter in each group
-    a linearizable read is the same as a local one: nobody else can have acknowledged a write.
+    *replica* and what *leaders* knows of the table's group are what response headers say. With one
+    voter in each group a linearizable read is the same as a local one: nobody else can have
+    acknowledged a write.
     """
 
     cdef View view
-    cdef uint64_t replica, term, leader
+    cdef Leaders leaders
+    cdef uint64_t replica
     cdef uint64_t taken                 # calls answered here
     cdef uint64_t[CODE_COUNT] failed    # how many of them by error
     cdef uint64_t batches
@@ -111,9 +115,9 @@ cdef class RangeSink(CallSink):
     cdef int64_t batch_ns               # of the last batch that was timed
     cdef Histogram times
 
-    def __cinit__(self, View view not None, uint64_t replica, uint64_t term, uint64_t leader):
+    def __cinit__(self, View view not None, uint64_t replica, Leaders leaders not None):
         self.view = view
-        self.replica, self.term, self.leader = replica, term, leader
+        self.replica, self.leaders = replica, leaders
         self.times = Histogram(call_bounds_s)
 
     @property
@@ -196,15 +200,16 @@ cdef class RangeSink(CallSink):
 
     cdef size_t write_header(self, uint8_t *start, uint64_t shard) noexcept nogil:
         """Write the ResponseHeader, field 1. Returns its size."""
+        cdef Leader leader = self.leaders.find(shard)
         cdef uint8_t *at = start + 2    # its length takes one byte: four numbers of 11 at most
         at[0] = 0x08
         at = varint_write(at + 1, shard)
         at[0] = 0x10
         at = varint_write(at + 1, self.replica)
         at[0] = 0x20
-        at = varint_write(at + 1, self.term)
+        at = varint_write(at + 1, leader.term)
         at[0] = 0x28
-        at = varint_write(at + 1, self.leader)
+        at = varint_write(at + 1, leader.node)
         start[0] = 0x0A
         start[1] = <uint8_t>(at - start - 2)
         return at - start
