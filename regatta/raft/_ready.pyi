@@ -31,7 +31,8 @@ class Ready:
     sent before what is stored is durable: some of them are votes and acknowledgements.
 
     Asynchronous mode: carry out *messages* alone, which say it all. Those to peers may be sent at
-    once. One to APPEND_THREAD asks to store its snapshot and entries, and its term, vote and
+    once, but for MsgVote: it waits until the term and vote that this Ready asks to store are
+    synced. One to APPEND_THREAD asks to store its snapshot and entries, and its term, vote and
     commit unless all are zero; only when that is synced may its *responses* be delivered, to peers
     by the network and to this node by ``step``. One to APPLY_THREAD asks to apply its entries, and
     then to step its responses. The work of each thread is done in the order in which it was asked
