@@ -164,10 +164,14 @@ class Simulation:
         self.network.calm()
         self.weather.clock_error = 0.0
         self.weather.sync_units_max, self.weather.apply_units_max = 3, 1
+        election_ticks = self.weather.core["election_ticks"]
         for node in range(1, self.weather.node_count + 1):
             self.start(node)
-            self.replicas[node].pace = 1.0
-            self.replicas[node].resume()
+            replica = self.replicas[node]
+            replica.pace = 1.0
+            # Timeouts that happen to be alike would cost an election or two.
+            replica.core.election_timeout = election_ticks + (node - 1) % election_ticks
+            replica.resume()
         self._watch_leaders()
         reached = self.invariants.committed
         self._wait_for(
