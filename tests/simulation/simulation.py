@@ -32,7 +32,7 @@ Action = Callable[..., bool]
 
 # The members begin behind a snapshot; whoever joins later begins with nothing.
 first_index, first_term = 1, 1
-timeouts_to_heal = 10  # election timeouts
+timeouts_to_heal = 10  # election timeouts, of the longest that are drawn
 
 
 class Failure(Exception):
@@ -192,7 +192,7 @@ class Simulation:
         return False
 
     def _wait_for(self, what: str, has_come: Callable[[], bool]) -> None:
-        deadline = self.now + timeouts_to_heal * self.weather.election_units
+        deadline = self.now + timeouts_to_heal * self.weather.longest_election_units
         while not has_come():
             self.now, _, action, argument = heappop(self._queue)
             action(argument)

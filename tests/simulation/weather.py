@@ -60,8 +60,13 @@ class Weather:
 
     @property
     def election_units(self) -> int:
-        """Return how long an election timeout is on a perfect clock."""
+        """Return how long the shortest election timeout is on a perfect clock."""
         return self.core["election_ticks"] * tick_units
+
+    @property
+    def longest_election_units(self) -> int:
+        """Return how long the longest that may be drawn is."""
+        return (2 * self.core["election_ticks"] - 1) * tick_units
 
 
 def forecast(random: Random) -> Weather:
