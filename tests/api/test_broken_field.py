@@ -71,9 +71,12 @@ def test_the_path_leads_into_nested_and_repeated_messages():
 
 def test_a_long_message_is_not_searched_to_its_end():
     data = b"\x12\x01k" * 1_300_000 + b"\x07"
-    begin_s = time.perf_counter()
-    assert broken_field.describe(PutRequest, data) == broken_field.UNKNOWN
-    assert time.perf_counter() - begin_s < 0.1
+    seconds = []
+    for _ in range(5):
+        begin_s = time.perf_counter()
+        assert broken_field.describe(PutRequest, data) == broken_field.UNKNOWN
+        seconds.append(time.perf_counter() - begin_s)
+    assert min(seconds) < 0.1
 
 
 messages = st.one_of(

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import json
 import logging
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,6 +10,7 @@ from services import Store
 from services import Upkeep
 
 from regatta import limits
+from regatta.api import json_codec
 from regatta.api.deadlines import Wheel
 from regatta.api.rest import Rest
 from regatta.api.service import Policy
@@ -205,14 +207,20 @@ async def test_a_value_of_two_mebibytes_goes_in_and_out(node):
     assert answer["kvs"][0]["value"] == value
 
 
-async def test_the_loop_goes_on_while_a_large_body_is_read(node):
+async def test_the_loop_goes_on_while_a_large_body_is_read(node, monkeypatch):
+    loop_went_on = threading.Event()
+    waits = []
+
+    def decode(request, body):
+        asyncio_loop.call_soon_threadsafe(loop_went_on.set)
+        waits.append(loop_went_on.wait(10))
+        decode_at_once(request, body)
+
+    asyncio_loop, decode_at_once = asyncio.get_running_loop(), json_codec.decode
+    monkeypatch.setattr(json_codec, "decode", decode)
     value = b64(bytes(limits.value_bytes_max))
-    request = asyncio.create_task(node.post("/v1/kv/put", PAIR | {"value": value}))
-    turns = 0
-    while not request.done():
-        await asyncio.sleep(0)
-        turns += 1
-    assert turns > 10
+    assert (await node.post("/v1/kv/put", PAIR | {"value": value}))[0] == 200
+    assert waits == [True]
 
 
 async def test_large_requests_and_answers_wait_for_room(node):

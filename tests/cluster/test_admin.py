@@ -68,12 +68,12 @@ def test_a_request_that_does_not_come_in_time_ends_the_connection(
     stopped_daemon.flags = ("--rest.read-timeout=300ms",)
     stopped_daemon.start()
     for sent in (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"):
+        begun_s = time.monotonic()
         with socket.create_connection(("127.0.0.1", stopped_daemon.rest_port), 5) as connection:
             connection.sendall(sent)
-            begun_s = time.monotonic()
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-            assert 0.2 < time.monotonic() - begun_s < 3.0
+            assert 0.2 < time.monotonic() - begun_s < 5.0
 
 
 def test_readiness_tells_that_the_node_is_stopping(daemon: Daemon) -> None:
