@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15regatta/pb/mvcc.proto\x12\x07mvcc.v1\"U\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\r\n\x05value\x18\x04 \x01(\x0c\"\xa6\x04\n\x07\x43ommand\x12\r\n\x05table\x18\x01 \x01(\x0c\x12*\n\x04type\x18\x02 \x01(\x0e\x32\x1c.mvcc.v1.Command.CommandType\x12\x1d\n\x02kv\x18\x03 \x01(\x0b\x32\x11.mvcc.v1.KeyValue\x12\x19\n\x0cleader_index\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12 \n\x05\x62\x61tch\x18\x06 \x03(\x0b\x32\x11.mvcc.v1.KeyValue\x12\x1e\n\x03txn\x18\x07 \x01(\x0b\x32\x0c.mvcc.v1.TxnH\x01\x88\x01\x01\x12\x16\n\trange_end\x18\x08 \x01(\x0cH\x02\x88\x01\x01\x12\x10\n\x08prev_kvs\x18\t \x01(\x08\x12\"\n\x08sequence\x18\n \x03(\x0b\x32\x10.mvcc.v1.Command\x12\r\n\x05\x63ount\x18\x0b \x01(\x08\x12\'\n\x06source\x18\x64 \x01(\x0b\x32\x17.mvcc.v1.Command.Source\x1aJ\n\x06Source\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12\x0c\n\x04next\x18\x04 \x01(\x03\"e\n\x0b\x43ommandType\x12\x07\n\x03PUT\x10\x00\x12\n\n\x06\x44\x45LETE\x10\x01\x12\t\n\x05\x44UMMY\x10\x02\x12\r\n\tPUT_BATCH\x10\x03\x12\x10\n\x0c\x44\x45LETE_BATCH\x10\x04\x12\x07\n\x03TXN\x10\x05\x12\x0c\n\x08SEQUENCE\x10\x06\x42\x0f\n\r_leader_indexB\x06\n\x04_txnB\x0c\n\n_range_endJ\x04\x08\x04\x10\x05\"I\n\rCommandResult\x12&\n\tresponses\x18\x01 \x03(\x0b\x32\x13.mvcc.v1.ResponseOp\x12\x10\n\x08revision\x18\x02 \x01(\x04\"r\n\x03Txn\x12!\n\x07\x63ompare\x18\x01 \x03(\x0b\x32\x10.mvcc.v1.Compare\x12#\n\x07success\x18\x02 \x03(\x0b\x32\x12.mvcc.v1.RequestOp\x12#\n\x07\x66\x61ilure\x18\x03 \x03(\x0b\x32\x12.mvcc.v1.RequestOp\"\x9a\x03\n\tRequestOp\x12\x31\n\rrequest_range\x18\x01 \x01(\x0b\x32\x18.mvcc.v1.RequestOp.RangeH\x00\x12-\n\x0brequest_put\x18\x02 \x01(\x0b\x32\x16.mvcc.v1.RequestOp.PutH\x00\x12>\n\x14request_delete_range\x18\x03 \x01(\x0b\x32\x1e.mvcc.v1.RequestOp.DeleteRangeH\x00\x1a]\n\x05Range\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x11\n\tkeys_only\x18\x04 \x01(\x08\x12\x12\n\ncount_only\x18\x05 \x01(\x08\x1a\x32\n\x03Put\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0f\n\x07prev_kv\x18\x03 \x01(\x08\x1aM\n\x0b\x44\x65leteRange\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\x0f\n\x07prev_kv\x18\x04 \x01(\x08\x12\r\n\x05\x63ount\x18\x05 \x01(\x08\x42\t\n\x07request\"\xf6\x02\n\nResponseOp\x12\x33\n\x0eresponse_range\x18\x01 \x01(\x0b\x32\x19.mvcc.v1.ResponseOp.RangeH\x00\x12/\n\x0cresponse_put\x18\x02 \x01(\x0b\x32\x17.mvcc.v1.ResponseOp.PutH\x00\x12@\n\x15response_delete_range\x18\x03 \x01(\x0b\x32\x1f.mvcc.v1.ResponseOp.DeleteRangeH\x00\x1a\x44\n\x05Range\x12\x1e\n\x03kvs\x18\x01 \x03(\x0b\x32\x11.mvcc.v1.KeyValue\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x1a)\n\x03Put\x12\"\n\x07prev_kv\x18\x01 \x01(\x0b\x32\x11.mvcc.v1.KeyValue\x1a\x43\n\x0b\x44\x65leteRange\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12#\n\x08prev_kvs\x18\x02 \x03(\x0b\x32\x11.mvcc.v1.KeyValueB\n\n\x08response\"\x88\x02\n\x07\x43ompare\x12.\n\x06result\x18\x01 \x01(\x0e\x32\x1e.mvcc.v1.Compare.CompareResult\x12.\n\x06target\x18\x02 \x01(\x0e\x32\x1e.mvcc.v1.Compare.CompareTarget\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0f\n\x05value\x18\x04 \x01(\x0cH\x00\x12\x11\n\trange_end\x18@ \x01(\x0c\"@\n\rCompareResult\x12\t\n\x05\x45QUAL\x10\x00\x12\x0b\n\x07GREATER\x10\x01\x12\x08\n\x04LESS\x10\x02\x12\r\n\tNOT_EQUAL\x10\x03\"\x1a\n\rCompareTarget\x12\t\n\x05VALUE\x10\x00\x42\x0e\n\x0ctarget_unionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15regatta/pb/mvcc.proto\x12\x07mvcc.v1\"U\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\x12\x14\n\x0cmod_revision\x18\x03 \x01(\x03\x12\r\n\x05value\x18\x04 \x01(\x0c\"\xc9\x04\n\x07\x43ommand\x12\r\n\x05table\x18\x01 \x01(\x0c\x12*\n\x04type\x18\x02 \x01(\x0e\x32\x1c.mvcc.v1.Command.CommandType\x12\x1d\n\x02kv\x18\x03 \x01(\x0b\x32\x11.mvcc.v1.KeyValue\x12\x19\n\x0cleader_index\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12 \n\x05\x62\x61tch\x18\x06 \x03(\x0b\x32\x11.mvcc.v1.KeyValue\x12\x1e\n\x03txn\x18\x07 \x01(\x0b\x32\x0c.mvcc.v1.TxnH\x01\x88\x01\x01\x12\x16\n\trange_end\x18\x08 \x01(\x0cH\x02\x88\x01\x01\x12\x10\n\x08prev_kvs\x18\t \x01(\x08\x12\"\n\x08sequence\x18\n \x03(\x0b\x32\x10.mvcc.v1.Command\x12\r\n\x05\x63ount\x18\x0b \x01(\x08\x12\'\n\x06source\x18\x64 \x01(\x0b\x32\x17.mvcc.v1.Command.Source\x1am\n\x06Source\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12\x0c\n\x04next\x18\x04 \x01(\x03\x12\x0f\n\x07skipped\x18\x05 \x01(\x03\x12\x10\n\x08topic_id\x18\x06 \x01(\x0c\"e\n\x0b\x43ommandType\x12\x07\n\x03PUT\x10\x00\x12\n\n\x06\x44\x45LETE\x10\x01\x12\t\n\x05\x44UMMY\x10\x02\x12\r\n\tPUT_BATCH\x10\x03\x12\x10\n\x0c\x44\x45LETE_BATCH\x10\x04\x12\x07\n\x03TXN\x10\x05\x12\x0c\n\x08SEQUENCE\x10\x06\x42\x0f\n\r_leader_indexB\x06\n\x04_txnB\x0c\n\n_range_endJ\x04\x08\x04\x10\x05\"I\n\rCommandResult\x12&\n\tresponses\x18\x01 \x03(\x0b\x32\x13.mvcc.v1.ResponseOp\x12\x10\n\x08revision\x18\x02 \x01(\x04\"r\n\x03Txn\x12!\n\x07\x63ompare\x18\x01 \x03(\x0b\x32\x10.mvcc.v1.Compare\x12#\n\x07success\x18\x02 \x03(\x0b\x32\x12.mvcc.v1.RequestOp\x12#\n\x07\x66\x61ilure\x18\x03 \x03(\x0b\x32\x12.mvcc.v1.RequestOp\"\x9a\x03\n\tRequestOp\x12\x31\n\rrequest_range\x18\x01 \x01(\x0b\x32\x18.mvcc.v1.RequestOp.RangeH\x00\x12-\n\x0brequest_put\x18\x02 \x01(\x0b\x32\x16.mvcc.v1.RequestOp.PutH\x00\x12>\n\x14request_delete_range\x18\x03 \x01(\x0b\x32\x1e.mvcc.v1.RequestOp.DeleteRangeH\x00\x1a]\n\x05Range\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\x03\x12\x11\n\tkeys_only\x18\x04 \x01(\x08\x12\x12\n\ncount_only\x18\x05 \x01(\x08\x1a\x32\n\x03Put\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0f\n\x07prev_kv\x18\x03 \x01(\x08\x1aM\n\x0b\x44\x65leteRange\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x11\n\trange_end\x18\x02 \x01(\x0c\x12\x0f\n\x07prev_kv\x18\x04 \x01(\x08\x12\r\n\x05\x63ount\x18\x05 \x01(\x08\x42\t\n\x07request\"\xf6\x02\n\nResponseOp\x12\x33\n\x0eresponse_range\x18\x01 \x01(\x0b\x32\x19.mvcc.v1.ResponseOp.RangeH\x00\x12/\n\x0cresponse_put\x18\x02 \x01(\x0b\x32\x17.mvcc.v1.ResponseOp.PutH\x00\x12@\n\x15response_delete_range\x18\x03 \x01(\x0b\x32\x1f.mvcc.v1.ResponseOp.DeleteRangeH\x00\x1a\x44\n\x05Range\x12\x1e\n\x03kvs\x18\x01 \x03(\x0b\x32\x11.mvcc.v1.KeyValue\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x1a)\n\x03Put\x12\"\n\x07prev_kv\x18\x01 \x01(\x0b\x32\x11.mvcc.v1.KeyValue\x1a\x43\n\x0b\x44\x65leteRange\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12#\n\x08prev_kvs\x18\x02 \x03(\x0b\x32\x11.mvcc.v1.KeyValueB\n\n\x08response\"\x88\x02\n\x07\x43ompare\x12.\n\x06result\x18\x01 \x01(\x0e\x32\x1e.mvcc.v1.Compare.CompareResult\x12.\n\x06target\x18\x02 \x01(\x0e\x32\x1e.mvcc.v1.Compare.CompareTarget\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0f\n\x05value\x18\x04 \x01(\x0cH\x00\x12\x11\n\trange_end\x18@ \x01(\x0c\"@\n\rCompareResult\x12\t\n\x05\x45QUAL\x10\x00\x12\x0b\n\x07GREATER\x10\x01\x12\x08\n\x04LESS\x10\x02\x12\r\n\tNOT_EQUAL\x10\x03\"\x1a\n\rCompareTarget\x12\t\n\x05VALUE\x10\x00\x42\x0e\n\x0ctarget_unionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,35 +34,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYVALUE']._serialized_start=34
   _globals['_KEYVALUE']._serialized_end=119
   _globals['_COMMAND']._serialized_start=122
-  _globals['_COMMAND']._serialized_end=672
+  _globals['_COMMAND']._serialized_end=707
   _globals['_COMMAND_SOURCE']._serialized_start=450
-  _globals['_COMMAND_SOURCE']._serialized_end=524
-  _globals['_COMMAND_COMMANDTYPE']._serialized_start=526
-  _globals['_COMMAND_COMMANDTYPE']._serialized_end=627
-  _globals['_COMMANDRESULT']._serialized_start=674
-  _globals['_COMMANDRESULT']._serialized_end=747
-  _globals['_TXN']._serialized_start=749
-  _globals['_TXN']._serialized_end=863
-  _globals['_REQUESTOP']._serialized_start=866
-  _globals['_REQUESTOP']._serialized_end=1276
-  _globals['_REQUESTOP_RANGE']._serialized_start=1041
-  _globals['_REQUESTOP_RANGE']._serialized_end=1134
-  _globals['_REQUESTOP_PUT']._serialized_start=1136
-  _globals['_REQUESTOP_PUT']._serialized_end=1186
-  _globals['_REQUESTOP_DELETERANGE']._serialized_start=1188
-  _globals['_REQUESTOP_DELETERANGE']._serialized_end=1265
-  _globals['_RESPONSEOP']._serialized_start=1279
-  _globals['_RESPONSEOP']._serialized_end=1653
-  _globals['_RESPONSEOP_RANGE']._serialized_start=1461
-  _globals['_RESPONSEOP_RANGE']._serialized_end=1529
-  _globals['_RESPONSEOP_PUT']._serialized_start=1531
-  _globals['_RESPONSEOP_PUT']._serialized_end=1572
-  _globals['_RESPONSEOP_DELETERANGE']._serialized_start=1574
-  _globals['_RESPONSEOP_DELETERANGE']._serialized_end=1641
-  _globals['_COMPARE']._serialized_start=1656
-  _globals['_COMPARE']._serialized_end=1920
-  _globals['_COMPARE_COMPARERESULT']._serialized_start=1812
-  _globals['_COMPARE_COMPARERESULT']._serialized_end=1876
-  _globals['_COMPARE_COMPARETARGET']._serialized_start=1878
-  _globals['_COMPARE_COMPARETARGET']._serialized_end=1904
+  _globals['_COMMAND_SOURCE']._serialized_end=559
+  _globals['_COMMAND_COMMANDTYPE']._serialized_start=561
+  _globals['_COMMAND_COMMANDTYPE']._serialized_end=662
+  _globals['_COMMANDRESULT']._serialized_start=709
+  _globals['_COMMANDRESULT']._serialized_end=782
+  _globals['_TXN']._serialized_start=784
+  _globals['_TXN']._serialized_end=898
+  _globals['_REQUESTOP']._serialized_start=901
+  _globals['_REQUESTOP']._serialized_end=1311
+  _globals['_REQUESTOP_RANGE']._serialized_start=1076
+  _globals['_REQUESTOP_RANGE']._serialized_end=1169
+  _globals['_REQUESTOP_PUT']._serialized_start=1171
+  _globals['_REQUESTOP_PUT']._serialized_end=1221
+  _globals['_REQUESTOP_DELETERANGE']._serialized_start=1223
+  _globals['_REQUESTOP_DELETERANGE']._serialized_end=1300
+  _globals['_RESPONSEOP']._serialized_start=1314
+  _globals['_RESPONSEOP']._serialized_end=1688
+  _globals['_RESPONSEOP_RANGE']._serialized_start=1496
+  _globals['_RESPONSEOP_RANGE']._serialized_end=1564
+  _globals['_RESPONSEOP_PUT']._serialized_start=1566
+  _globals['_RESPONSEOP_PUT']._serialized_end=1607
+  _globals['_RESPONSEOP_DELETERANGE']._serialized_start=1609
+  _globals['_RESPONSEOP_DELETERANGE']._serialized_end=1676
+  _globals['_COMPARE']._serialized_start=1691
+  _globals['_COMPARE']._serialized_end=1955
+  _globals['_COMPARE_COMPARERESULT']._serialized_start=1847
+  _globals['_COMPARE_COMPARERESULT']._serialized_end=1911
+  _globals['_COMPARE_COMPARETARGET']._serialized_start=1913
+  _globals['_COMPARE_COMPARETARGET']._serialized_end=1939
 # @@protoc_insertion_point(module_scope)

@@ -38,16 +38,20 @@ class Command(_message.Message):
     TXN: Command.CommandType
     SEQUENCE: Command.CommandType
     class Source(_message.Message):
-        __slots__ = ("topic", "partition", "previous", "next")
+        __slots__ = ("topic", "partition", "previous", "next", "skipped", "topic_id")
         TOPIC_FIELD_NUMBER: _ClassVar[int]
         PARTITION_FIELD_NUMBER: _ClassVar[int]
         PREVIOUS_FIELD_NUMBER: _ClassVar[int]
         NEXT_FIELD_NUMBER: _ClassVar[int]
+        SKIPPED_FIELD_NUMBER: _ClassVar[int]
+        TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
         topic: str
         partition: int
         previous: int
         next: int
-        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., previous: _Optional[int] = ..., next: _Optional[int] = ...) -> None: ...
+        skipped: int
+        topic_id: bytes
+        def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., previous: _Optional[int] = ..., next: _Optional[int] = ..., skipped: _Optional[int] = ..., topic_id: _Optional[bytes] = ...) -> None: ...
     TABLE_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     KV_FIELD_NUMBER: _ClassVar[int]
