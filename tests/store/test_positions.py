@@ -359,9 +359,7 @@ class RuleAndModel(RuleBasedStateMachine):
     # What goes in.
 
     @rule(entry=batches)
-    def feed(
-        self, entry: list[tuple[str, int, int | None, int, list[tuple[bool, list[bytes]]]]]
-    ) -> None:
+    def feed(self, entry: list[Batch]) -> None:
         self._apply(self._entry(entry, dict(self._positions)))
 
     def _entry(self, entry: list[Batch], positions: dict[tuple[str, int], Position]) -> Command:
@@ -482,4 +480,4 @@ class RuleAndModel(RuleBasedStateMachine):
 
 
 TestRuleAndModel = RuleAndModel.TestCase
-TestRuleAndModel.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+TestRuleAndModel.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
