@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"measure", "table", "peer", "pb", "wire", "store"},
     "replication": {"engine", "pb", "wire"},
     "kafka_properties": set(),
-    "kafka": {"engine", "kafka_properties", "wire"},
+    "kafka": {"engine", "kafka_properties", "measure", "wire"},
     "api": {"engine", "measure", "pb", "wire", "http2"},
     "net": {"http2", "api"},
     "admin": {"measure", "engine", "api", "net"},
