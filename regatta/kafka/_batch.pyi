@@ -8,7 +8,9 @@ class Cursor:
 
     position: int  # the offset of the next record to be taken
     topic_id: bytes  # empty if unknown
-    def __init__(self, topic: str, partition: int, position: int, topic_id: bytes = b"") -> None: ...
+    def __init__(
+        self, topic: str, partition: int, position: int, topic_id: bytes = b""
+    ) -> None: ...
     @property
     def topic(self) -> str: ...
     @property
@@ -71,6 +73,6 @@ def encode(
     record that is larger has one of its own. Each partition in it is a Command of its own with a
     source, which leads from the position before to the one after its records.
 
-    *messages* may not change meanwhile, as the GIL is let go of while the bytes are copied. Raises
-    TypeError for a key or value that is not bytes; then no cursor has moved.
+    The GIL is let go of while keys and values are copied. Raises TypeError for a key or a value
+    that is not bytes; then no cursor has moved.
     """
