@@ -3,29 +3,37 @@
 import random
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import KafkaError
 from confluent_kafka import Message
-from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from regatta import limits
+from regatta.errors import Code
 from regatta.kafka._batch import Batch
 from regatta.kafka._batch import Cursor
 from regatta.kafka._batch import Polled
 from regatta.kafka._batch import encode
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
+from regatta.store import Machine
+from regatta.store import Snapshot
+from tests.kafka.mock_cluster import MockCluster
+from tests.kafka.mock_cluster import partition_count
+from tests.store.storage import GROUP
+from tests.store.storage import Applier
+from tests.store.storage import running
 
 UNBOUNDED = 1 << 30
 WAIT_S = 30.0
-# The lengths of a piece's and a run's heads are reckoned at their longest.
-RECKONED_BYTES = 100
+# Lengths and numbers of what a batch is made of are reckoned at their longest.
+PIECE_SLACK_BYTES, RUN_SLACK_BYTES = 60, 10
 
 Cursors = dict[str, dict[int, Cursor]]
 Place = tuple[str, int]
@@ -91,7 +99,8 @@ def reason_of(key: bytes | None, value: bytes | None) -> str | None:
 class Model:
     """What one poll should come to."""
 
-    next: dict[Place, int]  # the position behind each partition's records
+    next: dict[Place, int]  # the offset behind each partition's records
+    stored: dict[Place, int]  # the position that is stored once they are applied
     pieces: dict[str, dict[int, Command]] = field(default_factory=dict)
     skips: list[tuple[str, int, int, str]] = field(default_factory=list)
     events: list[Message] = field(default_factory=list)
@@ -112,9 +121,9 @@ class Model:
             pieces[partition] = Command(type=Command.SEQUENCE)
             source = pieces[partition].source
             source.topic, source.partition, source.topic_id = topic, partition, topic_id
-            source.previous = self.next[place]
+            source.previous = self.stored[place]
         piece = pieces[partition]
-        piece.source.next = self.next[place] = offset + 1
+        piece.source.next = self.next[place] = self.stored[place] = offset + 1
         key, value = message.key(), message.value()
         if (reason := reason_of(key, value)) is not None:
             piece.source.skipped += 1
@@ -144,7 +153,7 @@ values = st.one_of(
 )
 partitions = st.sampled_from([0, 1, 300, 2**31 - 1])
 records = st.builds(
-    record, keys, values, st.integers(0, 60), partitions, st.sampled_from(["orders", "été"])
+    record, keys, values, st.integers(0, 60), partitions, st.sampled_from(["orders", "invoices.eu"])
 )
 # Of these, a consumer that lost a partition or is new to it knows nothing.
 strangers = st.builds(record, keys, values, st.integers(0, 9), st.just(7), st.just("orders"))
@@ -160,7 +169,10 @@ def consumed(draw: st.DrawFn) -> list[Message]:
     found: list[Message] = []
     offset = 0
     for _ in range(draw(st.integers(0, 4))):
-        place = {"topic": draw(st.sampled_from(["orders", "été"])), "partition": draw(partitions)}
+        place = {
+            "topic": draw(st.sampled_from(["orders", "invoices.eu"])),
+            "partition": draw(partitions),
+        }
         for key, value in draw(st.lists(st.tuples(keys, values), max_size=12)):
             offset += draw(st.integers(1, 3))
             found.append(record(key, value, offset, **place))
@@ -174,15 +186,23 @@ topic_ids = st.sampled_from([b"", bytes(range(16))])
 
 @st.composite
 def assignments(draw: st.DrawFn) -> list[Cursor]:
-    return [
+    """Cursors, of which some begin anew whatever position is stored."""
+    found = [
         Cursor(topic, partition, draw(positions), draw(topic_ids))
-        for topic in ("orders", "été")
+        for topic in ("orders", "invoices.eu")
         for partition in (0, 1, 300, 2**31 - 1)
     ]
+    for cursor in found:
+        if draw(st.booleans()):
+            cursor.previous = draw(positions)
+    return found
 
 
 def model_of(cursors: list[Cursor]) -> Model:
-    return Model({(cursor.topic, cursor.partition): cursor.position for cursor in cursors})
+    return Model(
+        {(cursor.topic, cursor.partition): cursor.position for cursor in cursors},
+        {(cursor.topic, cursor.partition): cursor.previous for cursor in cursors},
+    )
 
 
 def ids_of(cursors: list[Cursor]) -> dict[Place, bytes]:
@@ -195,6 +215,7 @@ def check_aside(polled: Polled, model: Model, cursors: list[Cursor]) -> None:
     assert found == model.skips
     assert [id(one) for one in polled.events] == [id(one) for one in model.events]
     assert {(one.topic, one.partition): one.position for one in cursors} == model.next
+    assert {(one.topic, one.partition): one.previous for one in cursors} == model.stored
 
 
 @given(polls, assignments())
@@ -236,7 +257,7 @@ def test_batches_are_split_at_their_bound(messages, assignment, bytes_max):
     assert found == model.pieces
     for batch, later in zip(polled.batches, polled.batches[1:], strict=False):
         if batch.topic == later.topic:
-            assert len(batch.command) + first_bytes(later) > bytes_max
+            assert len(batch.command) + slack_bytes(batch) + first_bytes(later) > bytes_max
     check_aside(polled, model, assignment)
 
 
@@ -256,17 +277,22 @@ def join(pieces: dict[int, Command], piece: Command) -> None:
 
 
 def first_bytes(batch: Batch) -> int:
-    """Return what the first record of a batch would add to the one before, at most."""
+    """Return what the first record of a batch adds at most, with a piece and a run of its own."""
     piece = command_of(batch).sequence[0]
-    largest = max(
-        (pair.ByteSize() for run in piece.sequence[:1] for pair in run.batch[:1]), default=0
-    )
-    return largest + piece.source.ByteSize() + RECKONED_BYTES
+    pair_bytes = sum(pair.ByteSize() for run in piece.sequence[:1] for pair in run.batch[:1])
+    return pair_bytes + piece.source.ByteSize() + PIECE_SLACK_BYTES + RUN_SLACK_BYTES
+
+
+def slack_bytes(batch: Batch) -> int:
+    """Return by how much a batch may be reckoned larger than it is."""
+    pieces = command_of(batch).sequence
+    run_count = sum(len(piece.sequence) for piece in pieces)
+    return PIECE_SLACK_BYTES * len(pieces) + RUN_SLACK_BYTES * run_count
 
 
 @given(st.lists(polls, max_size=4), assignments(), st.sampled_from([100, 1000, UNBOUNDED]))
 def test_each_poll_goes_on_where_the_one_before_ended(several, assignment, bytes_max):
-    cursors, stored = cursors_of(*assignment), model_of(assignment).next
+    cursors, stored = cursors_of(*assignment), model_of(assignment).stored
     tables: dict[str, dict[bytes, bytes | None]] = {}
     model = model_of(assignment)
     for messages in several:
@@ -277,7 +303,7 @@ def test_each_poll_goes_on_where_the_one_before_ended(several, assignment, bytes
                 stored[place] = piece.source.next
                 tables.setdefault(batch.topic, {}).update(operations(piece))
         model.poll(messages, ids_of(assignment))
-    assert stored == model.next
+    assert stored == model.stored
     assert set(tables) == set(model.pieces)
 
 
@@ -362,9 +388,11 @@ def test_a_cursor_that_is_moved_is_where_the_next_poll_begins():
     cursor = Cursor("orders", 0, 5)
     messages = [record(b"a", b"1", offset) for offset in range(10)]
     encode(messages, cursors_of(cursor), UNBOUNDED)
-    cursor.position, cursor.topic_id = 2, b"another"
+    cursor.position, cursor.previous, cursor.topic_id = 2, 99, b"another"
     (piece,) = only_batch(encode(messages, cursors_of(cursor), UNBOUNDED)).sequence
-    assert (piece.source.previous, piece.source.next) == (2, 10)
+    assert (piece.source.previous, piece.source.next) == (99, 10)
+    assert operations(piece) == [(b"a", b"1")] * 8
+    assert (cursor.position, cursor.previous) == (10, 10)
     assert piece.source.topic_id == b"another"
 
 
@@ -384,7 +412,7 @@ def test_a_cursor_keeps_its_place():
     [
         (record("text", offset=1), "are bytes, not str"),  # type: ignore[arg-type]
         (record(b"k", 5, offset=1), "are bytes, not int"),  # type: ignore[arg-type]
-        (Message(topic="orders", partition=0, key=b"k"), "NoneType"),
+        (Message(topic="orders", partition=0, key=b"k"), "integer"),
         ("no message", "'str'"),
         (None, "NoneType"),
     ],
@@ -419,53 +447,71 @@ def test_a_list_that_another_thread_empties_does_no_harm():
         thread.join()
 
 
+# The state machine, and what it makes of the batches.
+
+
+@given(st.lists(polls, max_size=4), st.sampled_from([100, 1000, UNBOUNDED]))
+def test_the_state_machine_takes_every_batch_once(several, bytes_max):
+    assignment = [
+        Cursor(topic, part) for topic in ("orders", "invoices.eu") for part in (0, 1, 300)
+    ]
+    cursors, model, table = cursors_of(*assignment), model_of(assignment), {}
+    counts = dict.fromkeys(model.next, (0, 0))
+    with TemporaryDirectory() as folder, running(Machine, Path(folder)) as machine:
+        applier = Applier(machine)
+        for messages in several:
+            for batch in encode(messages, cursors, bytes_max).batches:
+                assert applier.apply(batch.command)[0][0] == Code.OK
+                assert applier.apply(batch.command)[0][0] == Code.ABORTED
+                for piece in command_of(batch).sequence:
+                    put_all(table, operations(piece))
+                    place = piece.source.topic, piece.source.partition
+                    applied, skipped = counts[place]
+                    applied += len(operations(piece))
+                    counts[place] = applied, skipped + piece.source.skipped
+            model.poll(messages, ids_of(assignment))
+        assert applier.pairs() == table
+        found = Snapshot(machine.environment).positions(GROUP)
+    assert {(one.topic, one.partition): one.next for one in found} == {
+        place: position for place, position in model.stored.items() if position > 0
+    }
+    for one in found:
+        assert (one.applied, one.skipped) == counts[one.topic, one.partition]
+
+
+def put_all(table: dict[bytes, bytes], pairs: list[tuple[bytes, bytes | None]]) -> None:
+    """Put and delete in order."""
+    for key, value in pairs:
+        table.pop(key, None)
+        if value is not None:
+            table[key] = value
+
+
 # Messages of librdkafka itself, from the cluster that it can play.
 
 
-@pytest.fixture
-def brokers() -> Iterator[str]:
-    """The addresses of a mock cluster, which lasts as long as the client that plays it."""
-    player = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "unused"})
-    metadata = player.list_topics(timeout=WAIT_S)
-    yield ",".join(f"{one.host}:{one.port}" for one in metadata.brokers.values())
-    player.flush(WAIT_S)
-
-
-def produce(brokers: str, topic: str, pairs: list[tuple[bytes | None, bytes | None]]) -> None:
-    failures: list[object] = []
-    producer = Producer({"bootstrap.servers": brokers})
-    for number, (key, value) in enumerate(pairs):
-        producer.produce(
-            topic,
-            key=key,
-            value=value,
-            partition=number % 3,
-            on_delivery=lambda error, _: failures.append(error) if error else None,
-        )
-    assert producer.flush(WAIT_S) == 0
-    assert not failures
-
-
-def test_consumed_records_are_encoded(brokers):
+def test_consumed_records_are_encoded():
     chance = random.Random(1)
     good: list[bytes | None] = [b"key %d" % number for number in range(50)]
     some_keys, some_values = [*good, None, b"", bytes(1025)], [b"value", b"", None, bytes(5000)]
     pairs = [(chance.choice(some_keys), chance.choice(some_values)) for _ in range(3000)]
-    produce(brokers, "orders", pairs)
+    cluster = MockCluster()
+    for partition in range(partition_count):
+        cluster.produce("orders", pairs[partition::partition_count], partition)
     consumer = Consumer(
         {
-            "bootstrap.servers": brokers,
+            "bootstrap.servers": cluster.address,
             "group.id": "readers",
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }
     )
     consumer.subscribe(["orders"])
-    assignment = [Cursor("orders", partition, 0) for partition in range(3)]
-    ended, pieces = set(), {partition: [] for partition in range(3)}
+    assignment = [Cursor("orders", partition) for partition in range(partition_count)]
+    ended, pieces = set(), {cursor.partition: [] for cursor in assignment}
     skips = 0
     deadline_s = time.monotonic() + WAIT_S
-    while len(ended) < 3:
+    while len(ended) < partition_count:
         assert time.monotonic() < deadline_s, "waited too long"
         polled = encode(consumer.consume(500, 0.2), cursors_of(*assignment), 100_000)
         skips += len(polled.skips)
@@ -478,7 +524,7 @@ def test_consumed_records_are_encoded(brokers):
                 pieces[piece.source.partition] += operations(piece)
     consumer.close()
     for partition, found in pieces.items():
-        sent = pairs[partition::3]
+        sent = pairs[partition::partition_count]
         assert found == [pair for pair in sent if reason_of(*pair) is None]
     assert skips == sum(reason_of(*pair) is not None for pair in pairs)
-    assert [cursor.position for cursor in assignment] == [1000, 1000, 1000]
+    assert all(cursor.position == len(pairs) // partition_count for cursor in assignment)

@@ -90,13 +90,14 @@ cdef class Cursor:
     cdef readonly str topic
     cdef readonly int32_t partition
     cdef public int64_t position
+    cdef public int64_t previous
     cdef public bytes topic_id
 
-    def __init__(self, str topic not None, int32_t partition, int64_t position,
+    def __init__(self, str topic not None, int32_t partition, int64_t position=0,
                  bytes topic_id not None=b""):
         self.topic = topic
         self.partition = partition
-        self.position = position
+        self.position = self.previous = position
         self.topic_id = topic_id
 
 
@@ -143,7 +144,7 @@ def encode(list messages not None, dict cursors not None, size_t batch_bytes_max
     for topic, lanes in gathering.topics.items():
         pack(topic, lanes, batch_bytes_max, polled.batches)
     for lane in gathering.lanes.values():
-        lane.cursor.position = lane.next
+        lane.cursor.position = lane.cursor.previous = lane.next
     return polled
 
 
@@ -270,14 +271,14 @@ cdef int pack(str topic, list lanes, size_t bytes_max, list batches) except -1:
     cdef Draft draft = Draft(topic, len(lanes))
     cdef Lane lane
     cdef Record *record
-    cdef int64_t position
+    cdef int64_t previous
     for lane in lanes:
-        record, position = lane.first, lane.cursor.position
+        record, previous = lane.first, lane.cursor.previous
         while record != NULL:
-            if not draft.take(lane, position, record, bytes_max):
+            if not draft.take(lane, previous, record, bytes_max):
                 batches.append(draft.finish())
                 continue
-            position, record = record.offset + 1, record.following
+            previous, record = record.offset + 1, record.following
     batches.append(draft.finish())
     return 0
 
@@ -312,10 +313,10 @@ cdef class Draft:
         self.lane = None
         self.reckoned_bytes = bytes_size(self.table.size) + TYPE_BYTES
 
-    cdef bint take(self, Lane lane, int64_t position, Record *record, size_t bytes_max) except -1:
+    cdef bint take(self, Lane lane, int64_t previous, Record *record, size_t bytes_max) except -1:
         """Add a record of *lane*, or tell that it doesn't fit. One always fits into an empty draft.
 
-        *position* is the lane's before it.
+        *previous* is the position that the record finds stored.
         """
         cdef bint begins_piece = lane is not self.lane
         cdef bint begins_run = record.type != SKIPPED and (
@@ -332,14 +333,14 @@ cdef class Draft:
             return False
         self.reckoned_bytes += more
         if begins_piece:
-            self._begin_piece(lane, position, record)
+            self._begin_piece(lane, previous, record)
         self._extend_piece(&self.pieces[self.piece_count - 1], record, begins_run)
         return True
 
-    cdef int _begin_piece(self, Lane lane, int64_t position, Record *first) except -1:
+    cdef int _begin_piece(self, Lane lane, int64_t previous, Record *first) except -1:
         cdef Piece *piece = &self.pieces[self.piece_count]
         memset(piece, 0, sizeof(Piece))
-        piece.first, piece.partition, piece.previous = first, lane.cursor.partition, position
+        piece.first, piece.partition, piece.previous = first, lane.cursor.partition, previous
         piece.topic_id = borrow(lane.topic_id)
         self.piece_count += 1
         self.lane = lane
