@@ -11,6 +11,7 @@ from regatta.errors import InvalidArgument
 from regatta.errors import NotFound
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
+from regatta.store import Position
 from regatta.store import RangeScan
 from regatta.store import Snapshot
 from regatta.store import TableState
@@ -27,6 +28,7 @@ __all__ = [
     "Applied",
     "Engine",
     "Group",
+    "Position",
     "RangeScan",
     "RangeSink",
     "Snapshot",
@@ -125,6 +127,15 @@ class Engine:
         """Return a view of everything acknowledged so far, which does not change any more."""
         return Snapshot(self._stores.data)
 
+    def positions(self, table: bytes) -> list[Position]:
+        """Return how far topics have gone into a table, nothing if there is none; for any thread.
+
+        Raises DataLoss if a record is damaged.
+        """
+        snapshot = self.snapshot()
+        state = snapshot.find(table)
+        return snapshot.positions(state.group) if state else []
+
     async def in_thread(self, snapshot: Snapshot, work: Callable[[], T]) -> T:
         """Run long *work* on *snapshot* beside the event loop; cancelling ends it early."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -169,6 +180,15 @@ class Engine:
         """
         encoded = command.SerializeToString()
         return self._driver.propose(group, encoded, adds_data=adds_data(command))
+
+    async def propose_batch(self, table: bytes, command: bytes) -> None:
+        """Put an encoded Command with records of a topic into the log of *table*; see it applied.
+
+        The table is made if there is none. Raises Aborted when one of its sources is not at the
+        stored position, so that its records are not applied, and what `propose` raises.
+        """
+        group = await self.group_for_write(table)
+        await self._driver.propose(group, command, adds_data=True)
 
     async def empty_all_tables(self) -> None:
         """Delete every pair of every table, through the log. The tables stay."""

@@ -90,6 +90,12 @@ class FailedPrecondition(RegattaError):
     code = Code.FAILED_PRECONDITION
 
 
+class Aborted(RegattaError):
+    """Something else came first: look at the database again before trying anew."""
+
+    code = Code.ABORTED
+
+
 class Unimplemented(RegattaError):
     """No such service, method or encoding."""
 

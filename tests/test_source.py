@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "table": {"measure", "raft", "store", "peer", "wire", "http2"},
     "engine": {"measure", "table", "peer", "pb", "wire", "store"},
     "replication": {"engine", "pb", "wire"},
-    "kafka": {"engine", "wire"},
+    "kafka": {"engine", "measure", "wire"},
     "api": {"engine", "measure", "pb", "wire", "http2"},
     "net": {"http2", "api"},
     "admin": {"measure", "engine", "api", "net"},

@@ -9,6 +9,7 @@ from regatta.store._raftlog import GroupLog
 from regatta.store._raftlog import GroupState
 from regatta.store._raftlog import RaftLog
 from regatta.store._turns import TurnWriter
+from regatta.store._view import Position
 from regatta.store._view import RangeScan
 from regatta.store._view import Snapshot
 from regatta.store._view import TableState
@@ -18,6 +19,7 @@ __all__ = [
     "GroupLog",
     "GroupState",
     "Machine",
+    "Position",
     "RaftLog",
     "RangeScan",
     "Snapshot",

@@ -14,6 +14,16 @@ class TableState(NamedTuple):
     byte_count: int  # of keys and stored values
     membership: bytes = b""  # after the applied entry, an encoded ConfState; empty if not known
 
+class Position(NamedTuple):
+    """How far a partition of a topic has gone into a table, and what became of its records."""
+
+    topic: str
+    partition: int
+    next: int  # offset of the first record that is not applied
+    applied: int  # records put or deleted
+    skipped: int  # records that can't be stored
+    topic_id: bytes  # as last told; empty if never
+
 class _Query(Protocol):
     """The fields of a RangeRequest that say which pairs are meant."""
 
@@ -58,6 +68,11 @@ class Snapshot:
         """Return the TableState of a table, or None if there is none of that name."""
     def groups(self) -> list[TableState]:
         """Return a TableState for every group that has applied anything, the catalogue's too."""
+    def positions(self, group_id: int) -> list[Position]:
+        """Return the Positions of a table's group, sorted by topic and partition.
+
+        Raises DataLoss if one of them is damaged.
+        """
     def scan(self, table_id: int, query: _Query, number: int = 3) -> RangeScan:
         """Return a RangeScan; *query* has the fields of a RangeRequest, checked before.
 

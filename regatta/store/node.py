@@ -14,8 +14,9 @@ from regatta.store._view import Snapshot
 from regatta.store.crash import CrashReport
 from regatta.store.crash import check_after_crash
 
-# 2 added the membership to the applied state, where 1 has none; nothing else differs.
-format_version = 2
+# 2 added the membership to the applied state and 3 the positions of topics, which earlier ones
+# don't have; nothing else differs.
+format_version = 3
 lock_name = "regatta.lock"
 key_format, key_node = b"format", b"node"
 

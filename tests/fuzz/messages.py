@@ -18,6 +18,7 @@ TABLE = b"table"
 KEYS = (b"key", b"k", b"key2", b"\0", b"\xff", b"a" * 40, b"z" * 1024)
 ENDS = (b"", b"", b"", b"\0", b"kez", b"\xff\xff", b"a")
 VALUES = (b"", b"value", b"value" * 30, bytes(5000))
+TOPICS = ("topic", "topic", "topic", "t", "t" * 249)
 NUMBERS = (0, 1, 2, 1 << 31, (1 << 63) - 1, -1, -(1 << 63))
 
 VARINT, FIXED64, BYTES, GROUP, GROUP_END, FIXED32 = range(6)
@@ -168,8 +169,8 @@ def transaction(chance: Random) -> Txn:
     )
 
 
-def command(chance: Random, depth: int = 2) -> Command:
-    """Return a command of any type."""
+def command(chance: Random, depth: int = 2, *, sourced: bool = False) -> Command:
+    """Return a command of any type; *sourced*: it is within one that has a source."""
     kinds = (0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 5, 6 if depth else 0)
     found = Command(table=TABLE, type=pick(chance, kinds))  # type: ignore[arg-type]
     if found.type in (Command.PUT, Command.DELETE):
@@ -187,5 +188,21 @@ def command(chance: Random, depth: int = 2) -> Command:
     elif found.type == Command.TXN:
         found.txn.CopyFrom(transaction(chance))
     elif found.type == Command.SEQUENCE:
-        found.sequence.extend(command(chance, depth - 1) for _ in range(below(chance, 3)))
+        if not sourced and chance.random() < 0.5:
+            found.source.CopyFrom(source(chance))
+            sourced = True
+        parts = range(below(chance, 3))
+        found.sequence.extend(command(chance, depth - 1, sourced=sourced) for _ in parts)
     return found
+
+
+def source(chance: Random) -> Command.Source:
+    """Return where a batch came from, so that it is its turn now and then."""
+    return Command.Source(
+        topic=pick(chance, TOPICS),
+        partition=pick(chance, (0, 0, 1, (1 << 31) - 1)),
+        previous=below(chance, 3),
+        next=below(chance, 3),
+        skipped=pick(chance, (0, 1, (1 << 63) - 1)),
+        topic_id=bytes(pick(chance, (0, 16, 64))),
+    )

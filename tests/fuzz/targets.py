@@ -235,7 +235,7 @@ def ranges(directory: Path) -> Iterator[Run]:
 
 # Protobuf, the state machine: a log of anything does no harm, and the counts stay right.
 
-CODES = (Code.OK, Code.RESOURCE_EXHAUSTED, Code.INTERNAL)
+CODES = (Code.OK, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INTERNAL)
 
 
 class Applier:
@@ -279,6 +279,9 @@ class Applier:
         assert state.key_count == len(kvs)
         assert [pair.key for pair in kvs] == sorted({pair.key for pair in kvs})
         snapshot.hash()
+        for position in snapshot.positions(state.group):
+            assert min(position.partition, position.next, position.skipped) >= 0
+            assert 1 <= len(position.topic) <= 249
 
     def close(self) -> None:
         """End the thread."""

@@ -106,18 +106,19 @@ def test_a_newer_format_is_refused(log_dir: Path, data_dir: Path) -> None:
     stores.close()
     error = refusal(log_dir, data_dir)
     assert str(error) == (
-        f"{data_dir} was written by a newer version of Regatta (format 7, this one knows 2)"
+        f"{data_dir} was written by a newer version of Regatta (format 7, this one knows 3)"
     )
 
 
-def test_an_older_format_is_taken_over(log_dir: Path, data_dir: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_format_is_taken_over(log_dir: Path, data_dir: Path, version: int) -> None:
     stores = open_stores(log_dir, data_dir)
     for environment in (stores.log, stores.data):
-        environment.write_meta({b"format": (1).to_bytes(4, "little")})
+        environment.write_meta({b"format": version.to_bytes(4, "little")})
     stores.close()
     stores = open_stores(log_dir, data_dir)
     for environment in (stores.log, stores.data):
-        assert environment.read_meta(b"format") == (2).to_bytes(4, "little")
+        assert environment.read_meta(b"format") == (3).to_bytes(4, "little")
     stores.close()
 
 

@@ -73,6 +73,17 @@ def command(bytes data):
             made.prev_kvs, made.count, bytes_of(made.txn))
 
 
+def source(bytes data):
+    """Return what a command says of its source, None if it has none; False if it is malformed."""
+    cdef Command made
+    if command_decode(slice_of(data), &made) < 0:
+        return False
+    if not made.has_source:
+        return None
+    return (bytes_of(made.source.topic), made.source.partition, made.source.previous,
+            made.source.next, made.source.skipped, bytes_of(made.source.topic_id))
+
+
 def operation(bytes data):
     cdef Operation made
     if operation_decode(slice_of(data), &made) < 0:

@@ -41,6 +41,10 @@ from regatta.store._pairs cimport pair_put
 from regatta.store._pairs cimport pairs_delete
 from regatta.store._pairs cimport pairs_discard
 from regatta.store._pairs cimport refuse
+from regatta.store._positions cimport SourcePosition
+from regatta.store._positions cimport position_advance
+from regatta.store._positions cimport position_claim
+from regatta.store._positions cimport positions_drop
 from regatta.store._record cimport USER_KEY_MAX
 from regatta.store._scan cimport Query
 from regatta.store._turns cimport Item
@@ -117,6 +121,8 @@ cdef class Machine(TurnWriter):
     cdef bint sync_wanted       # sync after this turn's commit
     cdef bint has_garbage       # replaced tables still hold pairs
     cdef int depth              # of nested sequences
+    cdef bint in_source         # within a command that has a source
+    cdef uint64_t record_count  # puts and deletes carried out, by batches or by themselves
     cdef Buffer turn_results    # of the turn that is being written
     cdef Buffer results         # of committed turns, until Python takes them
     cdef pthread_mutex_t results_lock   # guards results
@@ -233,6 +239,7 @@ cdef class Machine(TurnWriter):
             return 0            # Raft's own: a new leader's first entry is empty
         message.data, message.size = item_data(item), <size_t>item.size
         self.depth = 0
+        self.in_source = False
         return self._run(txn, &slot.group, message, item.index, outcome)
 
     cdef void _take_membership(self, Slot *slot, const Item *item) noexcept nogil:
@@ -293,10 +300,38 @@ cdef class Machine(TurnWriter):
             return 0
         if group.id == META_GROUP:
             return self._create_table(txn, group, command.kv.key, outcome)
+        if command.has_source:
+            return self._run_from_source(txn, group, message, &command, revision, outcome)
+        return self._execute(txn, group, message, &command, revision, outcome)
+
+    cdef int _run_from_source(self, MDB_txn *txn, Group *group, Slice message,
+                              const Command *command, uint64_t revision,
+                              Outcome *outcome) noexcept nogil:
+        """Carry out a batch of records unless another came first; its position moves with it."""
+        cdef SourcePosition position
+        cdef uint64_t count_before = self.record_count
+        cdef int code
+        if self.in_source:
+            outcome.code, outcome.text = INTERNAL, b"sources in the log are nested"
+            return 0
+        code = position_claim(txn, self.environment.meta, group.id, &command.source, &position,
+                              outcome)
+        if code != 0 or outcome.code != 0:
+            return code
+        self.in_source = True
+        code = self._execute(txn, group, message, command, revision, outcome)
+        self.in_source = False
+        if code != 0:
+            return code
+        return position_advance(txn, self.environment.meta, group.id, &command.source, &position,
+                                self.record_count - count_before)
+
+    cdef int _execute(self, MDB_txn *txn, Group *group, Slice message, const Command *command,
+                      uint64_t revision, Outcome *outcome) noexcept nogil:
         if command.type == COMMAND_PUT:
-            return self._put(txn, group, &command, revision, outcome)
+            return self._put(txn, group, command, revision, outcome)
         if command.type == COMMAND_DELETE:
-            return self._delete(txn, group, &command, outcome)
+            return self._delete(txn, group, command, outcome)
         if command.type == COMMAND_TXN:
             return refuse(transact(self.environment.env, txn, self.environment.data, &group.table,
                                    command.txn, revision, &self.turn_results, outcome), outcome)
@@ -315,6 +350,7 @@ cdef class Machine(TurnWriter):
         cdef int code
         if not key_is_good(command.kv.key, outcome):
             return 0
+        self.record_count += 1
         if not command.prev_kvs:
             return pair_put(txn, self.environment.data, &group.table, command.kv.key,
                             command.kv.value, revision, NULL, 0)
@@ -335,6 +371,7 @@ cdef class Machine(TurnWriter):
         cdef int code
         if not key_is_good(command.kv.key, outcome):
             return 0
+        self.record_count += 1
         if message_begin(result, 1, &response) < 0 or message_begin(result, OP_DELETE, &body) < 0:
             return ENOMEM
         memset(&query, 0, sizeof(query))
@@ -345,6 +382,9 @@ cdef class Machine(TurnWriter):
         else:
             code = pairs_delete(txn, self.environment.data, &group.table, &query,
                                 result if command.prev_kvs else NULL, 2, NULL, &deleted)
+        if code == 0 and is_whole_table(&query):
+            # What a topic put into the table is gone: it is to be read again from the beginning.
+            code = positions_drop(txn, self.environment.meta, group.id)
         if code == 0 and (command.count or command.prev_kvs):
             write_varint(result, 1, deleted)
         if code == 0 and (message_end(result, body) < 0 or message_end(result, response) < 0):
@@ -365,6 +405,7 @@ cdef class Machine(TurnWriter):
                 continue
             if not key_is_good(pair.key, outcome):
                 continue
+            self.record_count += 1
             if type == COMMAND_PUT_BATCH:
                 code = pair_put(txn, self.environment.data, &group.table, pair.key, pair.value,
                                 revision, NULL, 0)

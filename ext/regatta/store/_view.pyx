@@ -30,6 +30,9 @@ from regatta.store._lmdb_h cimport MDB_PAGE_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_SET_RANGE
 from regatta.store._pairs cimport Outcome
 from regatta.store._pairs cimport Table
+from regatta.store._positions cimport SourcePosition
+from regatta.store._positions cimport position_parse
+from regatta.store._positions cimport positions_first
 from regatta.store._record cimport TABLE_ID_SIZE
 from regatta.store._record cimport Record
 from regatta.store._record cimport number_read
@@ -74,6 +77,17 @@ class TableState(NamedTuple):
     key_count: int
     byte_count: int
     membership: bytes = b""
+
+
+class Position(NamedTuple):
+    """How far a partition of a topic has gone into a table, and what became of its records."""
+
+    topic: str
+    partition: int
+    next: int
+    applied: int
+    skipped: int
+    topic_id: bytes
 
 
 cdef inline uint64_t name_hash(const uint8_t *name, size_t size) noexcept nogil:
@@ -266,6 +280,28 @@ cdef class Snapshot:
             _check(code)
         return found
 
+    def positions(self, uint64_t group_id):
+        """Return the Positions of a table's group, sorted by topic and partition.
+
+        Raises DataLoss if one of them is damaged.
+        """
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, value
+        cdef SourcePosition position
+        cdef int code
+        found = []
+        _check(cursor_open(self.txn, self.environment.meta, &cursor))
+        code = positions_first(cursor, group_id, &key, &value)
+        while code == 0:
+            code = position_parse(&key, &value, group_id, &position)
+            if code == 0:
+                found.append(_position(&position))
+                code = cursor_get(cursor, &key, &value, MDB_NEXT)
+        cursor_close(cursor)
+        if code != MDB_NOTFOUND:
+            _check(code)
+        return sorted(found)
+
     def scan(self, uint64_t table_id, query not None, uint32_t number=3):
         """Return a RangeScan; *query* has the fields of a RangeRequest, checked before.
 
@@ -350,6 +386,13 @@ cdef object _table_state(const Group *group):
     return TableState(name, group.id, group.applied_index, group.applied_term,
                       group.table.id, group.table.key_count, group.table.byte_count,
                       PyBytes_FromStringAndSize(<char *>group.membership, group.membership_size))
+
+
+cdef object _position(const SourcePosition *position):
+    topic = PyBytes_FromStringAndSize(<char *>position.topic, position.topic_size)
+    topic_id = PyBytes_FromStringAndSize(<char *>position.topic_id, position.topic_id_size)
+    return Position(topic.decode("ascii"), position.partition, position.next, position.applied,
+                    position.skipped, topic_id)
 
 
 cdef inline uint64_t fnv1(uint64_t hash, const uint8_t *data, size_t size) noexcept nogil:

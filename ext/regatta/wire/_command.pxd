@@ -1,4 +1,5 @@
 """Log commands (mvcc.v1.Command) and what is inside them, decoded in place."""
+from libc.stdint cimport int32_t
 from libc.stdint cimport int64_t
 from libc.stdint cimport uint32_t
 
@@ -33,6 +34,14 @@ cdef struct Pair:               # of a KeyValue; revisions in commands mean noth
     Slice key
     Slice value
 
+cdef struct Source:             # of a batch of records; the numbers may be negative
+    Slice topic                 # any bytes
+    int32_t partition
+    int64_t previous
+    int64_t next
+    int64_t skipped
+    Slice topic_id              # empty if unknown
+
 cdef struct Command:
     int type                    # COMMAND_*
     Pair kv
@@ -40,6 +49,8 @@ cdef struct Command:
     bint prev_kvs
     bint count
     Slice txn
+    bint has_source
+    Source source               # all zeroes without one
 
 cdef struct Operation:          # of a transaction
     int type                    # OP_*

@@ -1,3 +1,5 @@
+from libc.stdint cimport int32_t
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from regatta.wire._reader cimport KIND_BYTES
@@ -29,6 +31,10 @@ cdef int command_decode(Slice message, Command *command) noexcept nogil:
                 command.txn = field.bytes
             elif field.number == 8:
                 command.range_end = field.bytes
+            elif field.number == 100:
+                command.has_source = True
+                if _source_merge(field.bytes, &command.source) < 0:
+                    return -1
 
 
 cdef int pair_decode(Slice message, Pair *pair) noexcept nogil:
@@ -49,6 +55,29 @@ cdef int _pair_merge(Slice message, Pair *pair) noexcept nogil:
                 pair.key = field.bytes
             elif field.number == 4:
                 pair.value = field.bytes
+
+
+cdef int _source_merge(Slice message, Source *source) noexcept nogil:
+    cdef Field field
+    cdef int code
+    while True:
+        code = field_next(&message, &field)
+        if code <= 0:
+            return code
+        if field.kind == KIND_VARINT:
+            if field.number == 2:
+                source.partition = <int32_t>field.value
+            elif field.number == 3:
+                source.previous = <int64_t>field.value
+            elif field.number == 4:
+                source.next = <int64_t>field.value
+            elif field.number == 5:
+                source.skipped = <int64_t>field.value
+        elif field.kind == KIND_BYTES:
+            if field.number == 1:
+                source.topic = field.bytes
+            elif field.number == 6:
+                source.topic_id = field.bytes
 
 
 cdef int operation_decode(Slice message, Operation *operation) noexcept nogil:
