@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -32,6 +33,17 @@ FETCH_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 20.0
+
+# Of a topic whose old values go away as soon as can be.
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(1 << 20),
+    "segment.ms": "10",
+    "min.cleanable.dirty.ratio": "0.01",
+    "min.compaction.lag.ms": "0",
+    "max.compaction.lag.ms": "100",
+    "delete.retention.ms": "0",
+}
 
 USER, PASSWORD = "regatta", "a secret"
 MESSAGE_BYTES_MAX = 4 << 20
@@ -306,6 +318,12 @@ class Broker:
             }
             for member in described.result(REQUEST_TIMEOUT_S).members
         }
+
+    def committed(self, group_id: str, topic: str) -> dict[int, int]:
+        """Return the offsets that a group has committed, by partition."""
+        asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group_id)])
+        found = asked[group_id].result(REQUEST_TIMEOUT_S).topic_partitions
+        return {at.partition: at.offset for at in found or [] if at.topic == topic}
 
     def _wait_for_partitions(self, topic: str, partition_count: int) -> None:
         """Wait until each partition has a leader; making it is over a little earlier."""

@@ -1,7 +1,8 @@
 """A broker for the whole run, and the table of faults, which the run prints at its end."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.cluster.harness import Certificate
 from tests.kafka.broker import Broker
 from tests.kafka.broker import missing_programs
 from tests.kafka.faults import Outcome
+from tests.kafka.faults import TopicDaemon
 from tests.kafka.records import Account
 from tests.kafka.records import Writer
 
@@ -47,13 +49,35 @@ def topic() -> str:
 @pytest.fixture
 def account() -> Account:
     """What the broker has committed of what the test has written."""
-    return Account([])
+    return Account()
 
 
 @pytest.fixture
 def writer(broker: Broker, account: Account) -> Writer:
     """A producer that keeps the account."""
     return Writer(broker.address, account)
+
+
+@pytest.fixture
+def daemon_of(
+    tmp_path: Path, broker: Broker, certificate: Certificate
+) -> Iterator[Callable[..., TopicDaemon]]:
+    """Return a function that makes a daemon, for the test to start: topics, then flags.
+
+    *address* is that of another listener of the broker, *name* that of the daemon's folder.
+    """
+    made: list[TopicDaemon] = []
+
+    def make(
+        topics: Sequence[str], *flags: str, address: str = "", name: str = "daemon"
+    ) -> TopicDaemon:
+        known = (tmp_path / name, certificate, address or broker.address)
+        made.append(TopicDaemon(*known, topics, *flags))
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        daemon.kill_9()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -16,7 +16,6 @@ from typing import NamedTuple, Self
 import grpc
 import pytest
 from confluent_kafka import Consumer
-from confluent_kafka import ConsumerGroupTopicPartitions
 
 from regatta.pb.regatta_pb2 import RangeRequest
 from tests.cluster.harness import KV
@@ -25,6 +24,8 @@ from tests.cluster.harness import Daemon
 from tests.kafka.broker import REQUEST_TIMEOUT_S
 from tests.kafka.broker import Broker
 from tests.kafka.records import Account
+from tests.kafka.records import Pair
+from tests.kafka.records import Writer
 
 # The quick form leaves out what takes long.
 long_form = pytest.mark.skipif(
@@ -65,6 +66,10 @@ class Outcome:
     pairs: int
     lost: int
     doubled: int
+
+    def noted(self, note: str) -> Self:
+        """Return the same line with a note."""
+        return replace(self, note=note)
 
     def text(self) -> str:
         """Return the line, as a paragraph."""
@@ -108,6 +113,10 @@ class TopicDaemon(Daemon):
                     return {}
                 raise
 
+    def has_logged(self, text: str, count: int = 1) -> bool:
+        """Tell whether so many lines of the log have *text* in them."""
+        return sum(text in line for line in self.stderr.splitlines()) >= count
+
     def positions(self, table: str) -> list[Stored]:
         """Return the stored positions of a table; the daemon must be down."""
         (data,) = self.directory.glob("state-machine*")
@@ -118,7 +127,7 @@ class TopicDaemon(Daemon):
 
 
 class Scene:
-    """A broker and a daemon, and what came of a topic."""
+    """A broker, a daemon, and the account that the daemon's tables are held against."""
 
     def __init__(self, broker: Broker, daemon: TopicDaemon, account: Account) -> None:
         self.broker = broker
@@ -126,54 +135,112 @@ class Scene:
         self.account = account
 
     def wait_until_consumed(self, topic: str, timeout_s: float = CONSUME_TIMEOUT_S) -> None:
-        """Return once the group has committed every record; that comes after it was applied."""
+        """Return once the group has committed every record, which comes after it was applied."""
         ends = self.account.ends(topic)
-        group = ConsumerGroupTopicPartitions(self.daemon.group_id)
         deadline_s = time.monotonic() + timeout_s
         while True:
-            (asked,) = self.broker.admin.list_consumer_group_offsets([group]).values()
-            found = asked.result(REQUEST_TIMEOUT_S).topic_partitions or []
-            committed = {at.partition: at.offset for at in found if at.topic == topic}
-            if all(committed.get(partition, -1) >= end for partition, end in ends.items()):
+            found = self.broker.committed(self.daemon.group_id, topic)
+            if all(found.get(partition, -1) >= end for partition, end in ends.items()):
                 return
-            told = f"of {ends} only {committed} is committed"
+            told = f"of {ends} only {found} is committed"
             assert time.monotonic() < deadline_s, f"{told}:\n{self.daemon.stderr[-5000:]}"
             time.sleep(0.1)
+
+    def wait_until_equal(self, topic: str, timeout_s: float = CONSUME_TIMEOUT_S) -> None:
+        """Return once the table holds what it must."""
+        expected = self.account.table(topic)
+        wait_until(
+            lambda: self.daemon.table(topic) == expected, timeout_s, lambda: self.daemon.stderr
+        )
 
     def judge(self, name: str, topic: str, note: str, counts: bool = True) -> Outcome:
         """Hold the table and the counts against the account, and stop the daemon.
 
         *counts* False: the contents alone tell, since not every record had to be consumed.
         """
-        expected = self.account.table(topic)
-        found = self.daemon.table(topic)
+        pairs = self.daemon.table(topic)
+        assert_equal(self.account.table(topic), pairs)
         assert self.daemon.stop() == 0
-        keys = expected.keys() | found.keys()
-        wrong = [key for key in keys if expected.get(key) != found.get(key)]
-        assert not wrong, f"{len(wrong)} of {len(expected)} keys differ: {sorted(wrong)[:5]}"
-        committed = len(self.account.of(topic))
-        if not counts:
-            return Outcome(name, note, committed, None, None, len(found), 0, 0)
-        stored = self.daemon.positions(topic)
-        counts_of = self.account.counts(topic)
-        differences = [
-            position.applied + position.skipped - sum(counts_of.get(position.partition, (0, 0)))
-            for position in stored
-        ]
-        outcome = Outcome(
-            name,
-            note,
-            committed,
-            sum(position.applied for position in stored),
-            sum(position.skipped for position in stored),
-            len(found),
-            lost=-sum(difference for difference in differences if difference < 0),
-            doubled=sum(difference for difference in differences if difference > 0),
-        )
-        assert (outcome.lost, outcome.doubled) == (0, 0), outcome.text()
-        told = {p.partition: (p.applied, p.skipped) for p in stored if p.applied or p.skipped}
-        assert told == counts_of
-        return outcome
+        stored = self.daemon.positions(topic) if counts else []
+        return outcome_of(name, self.account, topic, pairs, stored, note)
+
+
+def assert_equal(expected: dict[bytes, bytes], found: dict[bytes, bytes]) -> None:
+    """Fail unless a table holds what it must; tell a few of the keys."""
+    keys = expected.keys() | found.keys()
+    wrong = [key for key in keys if expected.get(key) != found.get(key)]
+    assert not wrong, f"{len(wrong)} of {len(expected)} keys differ: {sorted(wrong)[:5]}"
+
+
+def outcome_of(
+    name: str,
+    account: Account,
+    topic: str,
+    pairs: dict[bytes, bytes],
+    stored: Sequence[Stored],
+    note: str,
+) -> Outcome:
+    """Return the table's line; fails if *stored* has lost records or counted them twice."""
+    committed = len(account.of(topic))
+    if not stored:
+        return Outcome(name, note, committed, None, None, len(pairs), 0, 0)
+    expected = account.counts(topic)
+    differences = [
+        position.applied + position.skipped - sum(expected.get(position.partition, (0, 0)))
+        for position in stored
+    ]
+    outcome = Outcome(
+        name,
+        note,
+        committed,
+        sum(position.applied for position in stored),
+        sum(position.skipped for position in stored),
+        len(pairs),
+        lost=-sum(difference for difference in differences if difference < 0),
+        doubled=sum(difference for difference in differences if difference > 0),
+    )
+    assert (outcome.lost, outcome.doubled) == (0, 0), outcome.text()
+    assert {at.partition: (at.applied, at.skipped) for at in stored} == expected
+    return outcome
+
+
+class Stream:
+    """A thread that writes records to some partitions of a topic until it is told to end."""
+
+    def __init__(self, writer: Writer, topic: str, partition_count: int, records_s: int) -> None:
+        """Write about *records_s* records a second."""
+        self._writer = writer
+        self._topic = topic
+        self._partition_count = partition_count
+        self._burst = records_s // 20
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._failure: BaseException | None = None
+
+    def _write(self) -> None:
+        chance = random.Random(self._topic)
+        try:
+            while not self._ends.wait(0.05):
+                partition = chance.randrange(self._partition_count)
+                for key, value in records(chance, partition, self._burst):
+                    self._writer.send(self._topic, partition, key, value)
+            self._writer.flush()
+        except BaseException as failure:
+            self._failure = failure
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ends.set()
+        self._thread.join()
+        assert self._failure is None, self._failure
 
 
 class ForeignMember:
@@ -220,18 +287,21 @@ class ForeignMember:
         self._thread.join(REQUEST_TIMEOUT_S)
 
 
-def wait_until(is_done: Callable[[], bool], timeout_s: float, what: str) -> float:
+def wait_until(
+    is_done: Callable[[], bool], timeout_s: float, what: str | Callable[[], str]
+) -> float:
     """Wait for something; return how long it took, in seconds."""
     began_s = time.monotonic()
     while not is_done():
-        assert time.monotonic() - began_s < timeout_s, f"not in time: {what}"
+        if time.monotonic() - began_s > timeout_s:
+            pytest.fail(f"not in time: {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
     return time.monotonic() - began_s
 
 
 def records(
     chance: random.Random, partition: int, record_count: int, key_count: int = 500
-) -> Iterator[tuple[bytes | None, bytes | None]]:
+) -> Iterator[Pair]:
     """Yield keys and values of one partition, in which everything is that may come.
 
     Keys come back with other values, are deleted and come again; one record in fifty can't be

@@ -5,14 +5,16 @@ That account is what tables are held against: it comes from the delivery reports
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 from confluent_kafka import KafkaError
 from confluent_kafka import Message
 from confluent_kafka import Producer
 
 from tests.kafka.broker import MESSAGE_BYTES_MAX
+
+Pair = tuple[bytes | None, bytes | None]  # key and value
 
 FLUSH_TIMEOUT_S = 60.0
 KEY_BYTES_MAX = 1024
@@ -28,6 +30,15 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
 
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Return what a delivery report or a consumer's message tells."""
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        return cls(topic, partition, offset, message.key(), message.value())
+
     @property
     def is_storable(self) -> bool:
         """Whether a table can hold it."""
@@ -37,14 +48,16 @@ class Record(NamedTuple):
 
 @dataclass
 class Account:
-    """Every record that was committed, in no order."""
+    """Every record that was committed."""
 
-    records: list[Record]
+    records: list[Record] = field(default_factory=list)  # in no order
+    former: dict[str, list[Record]] = field(default_factory=dict)  # of topics that were made anew
 
     def of(self, topic: str) -> list[Record]:
         """Return a topic's records, in the order of their offsets within a partition."""
         mine = [record for record in self.records if record.topic == topic]
-        return sorted(mine, key=lambda record: (record.partition, record.offset))
+        mine.sort(key=lambda record: (record.partition, record.offset))
+        return self.former.get(topic, []) + mine
 
     def table(self, topic: str) -> dict[bytes, bytes]:
         """Return what the table of a topic must hold: the last value of each key.
@@ -72,11 +85,25 @@ class Account:
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return for each partition the offset after its last record."""
-        return {record.partition: record.offset + 1 for record in self.of(topic)}
+        ends: dict[int, int] = {}
+        for record in self.records:
+            if record.topic == topic:
+                ends[record.partition] = max(ends.get(record.partition, 0), record.offset + 1)
+        return ends
 
-    def forget(self, topic: str) -> None:
-        """Drop a topic's records: the topic was deleted."""
+    def renew(self, topic: str) -> None:
+        """Take note that a topic was deleted: its offsets begin anew, after all that was there."""
+        self.former[topic] = self.of(topic)
         self.records = [record for record in self.records if record.topic != topic]
+
+    def drop(self, topic: str, partition: int, offsets: range) -> None:
+        """Drop records that were deleted before anybody could read them."""
+        place = (topic, partition)
+        self.records = [
+            record
+            for record in self.records
+            if (record.topic, record.partition) != place or record.offset not in offsets
+        ]
 
 
 class Writer:
@@ -117,7 +144,7 @@ class Writer:
                 self._producer.poll(0)
                 return
 
-    def send_all(self, topic: str, partition: int, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+    def send_all(self, topic: str, partition: int, pairs: Iterable[Pair]) -> None:
         """Send many records and wait until all are committed."""
         for key, value in pairs:
             self.send(topic, partition, key, value)
@@ -153,12 +180,4 @@ class Writer:
             self._failures.append(error)
             return
         target = self._account.records if self._pending is None else self._pending
-        target.append(
-            Record(
-                message.topic(),
-                message.partition(),
-                message.offset(),
-                message.key(),
-                message.value(),
-            )
-        )
+        target.append(Record.of(message))

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition
 
+from tests.kafka.broker import COMPACTED
 from tests.kafka.broker import PASSWORD
 from tests.kafka.broker import USER
 from tests.kafka.broker import Broker
@@ -49,8 +50,7 @@ def read(
             for message in consumer.consume(1000, 0.1):
                 if (error := message.error()) is not None:
                     raise KafkaException(error)
-                place = (message.topic(), message.partition(), message.offset())
-                found.append(Record(*place, message.key(), message.value()))
+                found.append(Record.of(message))
     finally:
         consumer.close()
     return sorted(found, key=lambda record: (record.partition, record.offset))
@@ -125,17 +125,6 @@ def test_a_compacted_topic_loses_old_values(broker: Broker, topic: str, writer: 
     wait_until(is_compacted, 30, "the cleaner has run")
 
 
-COMPACTED = {
-    "cleanup.policy": "compact",
-    "segment.bytes": str(1 << 20),
-    "segment.ms": "10",
-    "min.cleanable.dirty.ratio": "0.01",
-    "min.compaction.lag.ms": "0",
-    "max.compaction.lag.ms": "100",
-    "delete.retention.ms": "0",
-}
-
-
 def read_to(broker: Broker, topic: str, last_offset: int) -> list[Record]:
     """Return the records of partition 0 up to *last_offset*."""
     found: list[Record] = []
@@ -144,8 +133,7 @@ def read_to(broker: Broker, topic: str, last_offset: int) -> list[Record]:
         consumer.assign([TopicPartition(topic, 0, 0)])
         while not found or found[-1].offset < last_offset:
             for message in consumer.consume(1000, 0.1):
-                place = (message.topic(), message.partition(), message.offset())
-                found.append(Record(*place, message.key(), message.value()))
+                found.append(Record.of(message))
     finally:
         consumer.close()
     return found
@@ -162,7 +150,7 @@ def test_records_can_be_deleted_and_topics_made_anew(
         == (account.of(topic)[60:])
     )
     broker.delete_topic(topic)
-    account.forget(topic)
+    account.renew(topic)
     broker.create_topic(topic, 2)
     broker.add_partitions(topic, 4)
     anew = Writer(broker.address, account)
