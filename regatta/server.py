@@ -8,6 +8,7 @@ import random
 import resource
 import signal
 import ssl
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -32,8 +33,11 @@ from regatta.endpoint import Endpoint
 from regatta.engine import Engine
 from regatta.errors import StartError
 from regatta.flags import Address
+from regatta.kafka import Consumer
+from regatta.kafka.client import admin_client
 from regatta.kafka.client import check_client
 from regatta.kafka.client import client_properties
+from regatta.kafka.client import topic_ids
 from regatta.kafka.client import wait_for_topics
 from regatta.net import Listener
 from regatta.net import listen
@@ -41,6 +45,7 @@ from regatta.net import tls_context
 from regatta.store.node import open_stores
 
 STOPPED, FAILED = 0, 1
+switch_interval_s = 0.0001  # Python's own is 5 ms, which reads would wait beside a busy thread
 
 
 async def serve(settings: Settings, log: logging.Logger) -> int:
@@ -89,10 +94,13 @@ async def run(
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
-        view.serving(Node(engine, router, sink, listener))
+        consumer = start_consumer(engine, settings.kafka)
+        view.serving(Node(engine, router, sink, listener, consumer))
         banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
         view.phase = "the node is stopping"
+        if consumer is not None:
+            await consumer.stop()
         await take_down(listener, router, health, stop)
     finally:
         view.node = None
@@ -130,6 +138,25 @@ def kafka_client_properties(kafka: KafkaSettings) -> dict[str, str]:
         tls=kafka.tls,
         given=kafka.properties,
     )
+
+
+def start_consumer(engine: Engine, kafka: KafkaSettings) -> Consumer | None:
+    """Begin to consume the topics; None if there are none."""
+    if not kafka.topics:
+        return None
+    properties = kafka_client_properties(kafka)
+    admin = admin_client(properties)
+    # The consumer's thread runs Python beside the event loop, which waits for its turn so long.
+    sys.setswitchinterval(switch_interval_s)
+    consumer = Consumer(
+        properties,
+        kafka.topics,
+        engine,
+        asyncio.get_running_loop(),
+        lambda timeout_s: topic_ids(admin, kafka.topics, timeout_s),
+    )
+    consumer.start()
+    return consumer
 
 
 async def topics_are_there(

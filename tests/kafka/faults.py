@@ -35,7 +35,7 @@ long_form = pytest.mark.skipif(
 is_long = bool(os.environ.get("REGATTA_KAFKA_FAULTS"))
 
 CALL_TIMEOUT_S = 60.0
-CONSUME_TIMEOUT_S = 60.0
+CONSUME_TIMEOUT_S = 30.0
 
 # A member that was killed keeps its partitions until its session ends.
 SESSION_FLAGS = (
