@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import KafkaError
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -33,6 +34,12 @@ FETCH_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 REQUEST_TIMEOUT_S = 20.0
+
+NO_COORDINATOR = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
 
 # Of a topic whose old values go away as soon as can be.
 COMPACTED = {
@@ -310,20 +317,21 @@ class Broker:
 
     def members(self, group_id: str) -> dict[str, set[tuple[str, int]]]:
         """Return the members of a group, by id, and the topics and partitions of each."""
-        (described,) = self.admin.describe_consumer_groups([group_id]).values()
+        described = _ask_coordinator(lambda: self.admin.describe_consumer_groups([group_id]))
         return {
             member.member_id: {
                 (assigned.topic, assigned.partition)
                 for assigned in member.assignment.topic_partitions
             }
-            for member in described.result(REQUEST_TIMEOUT_S).members
+            for member in described.members
         }
 
     def committed(self, group_id: str, topic: str) -> dict[int, int]:
         """Return the offsets that a group has committed, by partition."""
-        asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group_id)])
-        found = asked[group_id].result(REQUEST_TIMEOUT_S).topic_partitions
-        return {at.partition: at.offset for at in found or [] if at.topic == topic}
+        asked = ConsumerGroupTopicPartitions(group_id)
+        found = _ask_coordinator(lambda: self.admin.list_consumer_group_offsets([asked]))
+        places = found.topic_partitions or []
+        return {place.partition: place.offset for place in places if place.topic == topic}
 
     def _wait_for_partitions(self, topic: str, partition_count: int) -> None:
         """Wait until each partition has a leader; making it is over a little earlier."""
@@ -341,7 +349,20 @@ def _wait_for(futures: Iterable[Future[Any]]) -> None:
         future.result(REQUEST_TIMEOUT_S)
 
 
-def _wait_until(is_done: Any) -> None:
+def _ask_coordinator(question: Callable[[], dict[str, Future[Any]]]) -> Any:
+    """Ask one question, again and again while the groups' coordinator is being found or loads."""
+    deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        (future,) = question().values()
+        try:
+            return future.result(REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.1)
+
+
+def _wait_until(is_done: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
     while not is_done():
         if time.monotonic() > deadline_s:
