@@ -59,7 +59,9 @@ def run(arguments: Sequence[str]) -> int:
     if words == ["version"]:
         return say(version())
     if words:
-        raise StartError(f'unexpected argument: "{words[0]}"', remedy_for(words[0]), usage=True)
+        # Of key=value the value stays unsaid: it may be a password.
+        shown = words[0].partition("=")[0]
+        raise StartError(f'unexpected argument: "{shown}"', remedy_for(words[0]), usage=True)
     settings, path = gather(given, os.environ)
     return start(settings, path)
 

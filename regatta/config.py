@@ -9,7 +9,7 @@ come from it.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from regatta.flags import DURATION
 from regatta.flags import HTTP_URL
 from regatta.flags import MEMBERS
 from regatta.flags import PATH
+from regatta.flags import PROPERTIES
 from regatta.flags import STRING
 from regatta.flags import STRINGS
 from regatta.flags import UINT
@@ -32,11 +33,15 @@ from regatta.flags import Source
 from regatta.flags import Values
 from regatta.flags import parse_address
 from regatta.flags import quoted
+from regatta.kafka.properties import TlsFiles
+from regatta.kafka.properties import remedy_for
 
 default_cert_filename = "hack/server.crt"
 default_key_filename = "hack/server.key"
 single_node_address = Address("127.0.0.1", 5012)
-KAFKA_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+KAFKA_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+TLS_PROTOCOL = re.compile(r"ssl$", re.IGNORECASE)
+NOT_IN_A_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 socket_path_bytes_max = 107  # what the system takes
 log_levels = ("DEBUG", "INFO", "WARN", "ERROR")
 
@@ -78,10 +83,22 @@ FLAGS = Flags(
         Flag("kafka.timeout", DURATION, "10s", "time limit for dialling a broker"),
         Flag("kafka.group-id", STRING, "regatta-local", "consumer group"),
         Flag("kafka.topics", STRINGS, "", "topics to consume, each into the table of its name"),
+        Flag(
+            "kafka.check-topics",
+            BOOL,
+            "false",
+            "wait at the start, before serving, until every topic has a partition",
+        ),
         Flag("kafka.tls", BOOL, "false", "talk TLS to the brokers"),
         Flag("kafka.server-cert-filename", PATH, "", "CA that signed the brokers' certificates"),
         Flag("kafka.client-cert-filename", PATH, "", "own certificate for the brokers"),
         Flag("kafka.client-key-filename", PATH, "", "its private key"),
+        Flag(
+            "kafka.property",
+            PROPERTIES,
+            "",
+            "property for librdkafka, the client that is used, as it is; repeat the flag for more",
+        ),
         Flag(
             "raft.address",
             ADDRESS,
@@ -127,7 +144,7 @@ FLAGS = Flags(
         "": "General",
         "api": "API: gRPC and REST",
         "rest": "Metrics and health",
-        "kafka": "Kafka (can't be used yet)",
+        "kafka": "Kafka",
         "raft": "Raft and storage",
     },
 )
@@ -160,11 +177,11 @@ class KafkaSettings:
     brokers: tuple[Address, ...]
     timeout_s: float
     group_id: str
-    topics: tuple[str, ...]
-    tls: bool
-    server_cert_filename: Path | None
-    client_cert_filename: Path | None
-    client_key_filename: Path | None
+    topics: tuple[str, ...]  # each once
+    check_topics: bool
+    tls: TlsFiles | None  # None for no TLS
+    # For librdkafka, beside what the others come to; may hold passwords, so that no log shows it.
+    properties: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,42 +281,86 @@ def kafka_settings(values: Values) -> KafkaSettings:
     if values["kafka.timeout"] <= 0:
         place = values.place("kafka.timeout")
         raise wrong(f"{place} must be longer than nothing", "Write it like 10s.")
-    for topic in values["kafka.topics"]:
-        if not KAFKA_TOPIC.fullmatch(topic):
-            remedy = "A topic has 1 to 249 letters, digits, dots, underscores and hyphens."
-            place = values.place("kafka.topics")
-            raise wrong(f"{place}: {quoted(topic)} is not a topic", remedy)
     return KafkaSettings(
         brokers=tuple(broker_address(values, text) for text in values["kafka.brokers"]),
         timeout_s=values["kafka.timeout"],
-        group_id=needed(values, "kafka.group-id"),
-        topics=values["kafka.topics"],
-        tls=values["kafka.tls"],
-        server_cert_filename=kafka_file(values, "kafka.server-cert-filename"),
-        client_cert_filename=kafka_file(values, "kafka.client-cert-filename"),
-        client_key_filename=kafka_file(values, "kafka.client-key-filename"),
+        group_id=kafka_group(values),
+        topics=kafka_topics(values),
+        check_topics=values["kafka.check-topics"],
+        tls=kafka_tls(values) if values["kafka.tls"] else None,
+        properties=kafka_properties(values),
     )
+
+
+def kafka_group(values: Values) -> str:
+    """Return the consumer group; StartError if it is empty or holds control characters."""
+    group: str = needed(values, "kafka.group-id")
+    if not group.isprintable():
+        problem = f"{values.place('kafka.group-id')}: {quoted(group)} is not a group"
+        raise wrong(problem, "Use letters, digits and signs.")
+    return group
+
+
+def kafka_topics(values: Values) -> tuple[str, ...]:
+    """Return the topics, each once; StartError for what can't be one."""
+    topics: tuple[str, ...] = values["kafka.topics"]
+    for topic in topics:
+        if KAFKA_TOPIC.fullmatch(topic):
+            continue
+        problem = f"{values.place('kafka.topics')}: {quoted(topic)} is not a topic"
+        if NOT_IN_A_TOPIC.search(topic):
+            problem += ", and regular expressions are not supported"
+        remedy = "A topic has 1 to 249 letters, digits, dots, underscores and hyphens."
+        if topic in (".", ".."):
+            remedy = "Kafka has no topic of this name."
+        raise wrong(problem, remedy)
+    return tuple(dict.fromkeys(topics))
+
+
+def kafka_properties(values: Values) -> dict[str, str]:
+    """Return the properties for librdkafka; StartError for those that are not for users to set."""
+    properties: dict[str, str] = dict(values["kafka.property"])
+    place = values.place("kafka.property")
+    for name, value in properties.items():
+        if remedy := remedy_for(name):
+            raise wrong(f"{place}: {quoted(name)} can't be given", remedy)
+        if values["kafka.tls"] and name == "security.protocol" and not TLS_PROTOCOL.search(value):
+            problem = f"{place}: security.protocol is one without TLS, and --kafka.tls is on"
+            raise wrong(problem, "Use ssl or sasl_ssl, or leave out --kafka.tls.")
+    return properties
 
 
 def broker_address(values: Values, text: str) -> Address:
     """Return a broker's host and port; StartError if it is not one."""
     try:
-        return parse_address(text)
+        address = parse_address(text)
+        if not address.host or not address.port:
+            raise ValueError(text)
+        return address
     except ValueError:
         problem = f"{values.place('kafka.brokers')}: {quoted(text)} is not host:port"
         raise wrong(problem, f"Write it like {ADDRESS.example}.") from None
 
 
-def kafka_file(values: Values, name: str) -> Path | None:
-    """Return the path of a file that kafka.tls needs, None where none is given."""
+def kafka_tls(values: Values) -> TlsFiles:
+    """Return the three files of kafka.tls; StartError if one is not given or not there."""
+    return TlsFiles(
+        ca=kafka_file(values, "kafka.server-cert-filename"),
+        certificate=kafka_file(values, "kafka.client-cert-filename"),
+        key=kafka_file(values, "kafka.client-key-filename"),
+    )
+
+
+def kafka_file(values: Values, name: str) -> Path:
+    """Return the path of a file that kafka.tls needs."""
     text = values[name]
-    if values["kafka.tls"] and not text:
+    if not text:
         problem = f"{values.place('kafka.tls')} is on, and --{name} is not given"
         raise wrong(problem, "Name the PEM file.")
-    if values["kafka.tls"] and not Path(text).is_file():
+    if not Path(text).is_file():
         problem = f"{values.place(name)}: there is no file {text}"
         raise wrong(problem, "Name a PEM file that exists.")
-    return Path(text) if text else None
+    return Path(text)
 
 
 def raft_settings(values: Values) -> RaftSettings:
@@ -360,11 +421,6 @@ def without_effect(values: Values) -> tuple[str, ...]:
 
 def refuse_what_is_missing(settings: Settings, values: Values) -> None:
     """Raise StartError where the settings ask for what this version can't do yet."""
-    if settings.kafka.topics:
-        raise wrong(
-            "consuming from Kafka can't be done yet",
-            f"Start without {values.place('kafka.topics')}, and write through the API.",
-        )
     if len(settings.raft.initial_members) > 1:
         raise wrong(
             "a node can't form a cluster yet",

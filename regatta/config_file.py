@@ -18,7 +18,6 @@ from regatta.flags import Given
 from regatta.flags import Source
 from regatta.flags import nearest
 from regatta.flags import quoted
-from regatta.flags import split_list
 
 # In this order; HCL is looked for only to say that it is not read.
 extensions = ("yaml", "yml", "json", "toml", "hcl", "properties", "ini", "env")
@@ -141,7 +140,7 @@ def texts_of(flag: Flag, entry: str, value: Any, path: Path) -> list[str]:
         text = text_of(value)
         if entry:
             return [f"{entry}={text}"]
-        return split_list(text) if kind.repeatable else [text]
+        return kind.split(text) if kind.repeatable else [text]
     if entry or not kind.repeatable:
         raise misshapen(flag, "a list", path)
     if any(isinstance(part, list | Mapping) for part in value):

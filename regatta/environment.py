@@ -1,6 +1,7 @@
 """Settings from environment variables: REGATTA_RAFT_ADDRESS, RAFT_ADDRESS or RAFT.ADDRESS.
 
-Empty variables count as not set. Lists are separated by commas or white space.
+Empty variables count as not set. Lists are separated by commas or white space; key=value pairs
+stand one a line, or are separated by white space where there is no line break.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from regatta.flags import Flags
 from regatta.flags import Given
 from regatta.flags import Source
 from regatta.flags import nearest
-from regatta.flags import split_list
 
 prefix = "REGATTA_"
 # Other programs read a variable of this name too, so that only the long form is ours.
@@ -39,7 +39,7 @@ def source_of(flags: Flags, variables: Mapping[str, str], place: str) -> Source:
     for flag in flags.by_name.values():
         for name in names_of(flag):
             text = variables.get(name, "")
-            texts = split_list(text) if flag.kind.repeatable else [text]
+            texts = flag.kind.split(text) if flag.kind.repeatable else [text]
             if any(texts):
                 source[flag.name] = Given(texts, f"{name} in {place}")
                 break

@@ -63,6 +63,17 @@ class Kind:
     repeatable: bool = False
     # Whether the texts are key=value, so that a file may write them as a map.
     is_map: bool = False
+    # Whether each text of a repeated flag is parsed by itself, rather than all joined by commas.
+    one_by_one: bool = False
+    # Whether a wrong text may hold a secret, so that its error must not show it.
+    secret: bool = False
+
+    def split(self, text: str) -> list[str]:
+        """Return the texts of a repeated flag that stand in one, outside of the command line."""
+        if not self.one_by_one:
+            return split_list(text)
+        lines = text.split("\n") if "\n" in text else text.split()
+        return [line.strip() for line in lines if line.strip()]
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,15 @@ def parse_members(text: str) -> tuple[tuple[int, Address], ...]:
     return tuple((parse_uint(node_id), parse_address(address)) for node_id, _, address in pairs)
 
 
+def parse_property(text: str) -> tuple[str, str]:
+    """Return the key and the value of key=value; the value may be empty or hold anything."""
+    key, equals, value = text.partition("=")
+    if not key.strip() or not equals or "\0" in text:
+        raise ValueError(text)
+    text.encode()  # what is not UTF-8 has become what can't be encoded, a ValueError as well
+    return key.strip(), value
+
+
 STRING = Kind("string", "a text", str)
 PATH = Kind("path", "a path", parse_path, "/var/lib/regatta")
 BOOL = Kind("bool", "true or false", parse_bool, "true or false")
@@ -177,6 +197,16 @@ MEMBERS = Kind(
     empty=(),
     repeatable=True,
     is_map=True,
+)
+PROPERTIES = Kind(
+    "key=value",
+    "key=value",
+    parse_property,
+    "session.timeout.ms=10000",
+    repeatable=True,
+    is_map=True,
+    one_by_one=True,
+    secret=True,
 )
 
 
@@ -255,13 +285,19 @@ def next_text(waiting: Iterator[str], flag: Flag) -> str:
 def settle_flag(flag: Flag, given: Given) -> Any:
     """Return one flag's value; StartError names the place and the text that could not be read."""
     kind = flag.kind
+    if kind.one_by_one:
+        return tuple(parsed(kind, text, given.place) for text in given.texts if text)
     text = ",".join(filter(None, given.texts)) if kind.repeatable else given.texts[-1]
-    if not text and kind.has_empty:
-        return kind.empty
+    return kind.empty if not text and kind.has_empty else parsed(kind, text, given.place)
+
+
+def parsed(kind: Kind, text: str, place: str) -> Any:
+    """Return the value of *text*; StartError if it has none."""
     try:
         return kind.parse(text)
     except ValueError:
-        problem = f"{given.place}: {quoted(text)} is not {kind.noun}"
+        shown = "what is given" if kind.secret else quoted(text)
+        problem = f"{place}: {shown} is not {kind.noun}"
         raise StartError(problem, f"Write it like {kind.example}.", usage=True) from None
 
 

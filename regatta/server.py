@@ -8,7 +8,7 @@ import random
 import resource
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from regatta import banner
@@ -25,12 +25,16 @@ from regatta.api.router import Router
 from regatta.api.service import methods_of
 from regatta.api.standard import with_standard_services
 from regatta.config import ApiSettings
+from regatta.config import KafkaSettings
 from regatta.config import RestSettings
 from regatta.config import Settings
 from regatta.endpoint import Endpoint
 from regatta.engine import Engine
 from regatta.errors import StartError
 from regatta.flags import Address
+from regatta.kafka.client import check_client
+from regatta.kafka.client import client_properties
+from regatta.kafka.client import wait_for_topics
 from regatta.net import Listener
 from regatta.net import listen
 from regatta.net import tls_context
@@ -44,6 +48,8 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     raise_descriptor_limit()
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
     tls = api_tls(settings.api)
+    if settings.kafka.topics:
+        check_client(kafka_client_properties(settings.kafka), settings.kafka.properties)
     stop = Stop(asyncio.get_running_loop(), log)
     view = View()
     admin = await open_admin(settings.rest, view, log)
@@ -67,6 +73,10 @@ async def run(
     engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
+        if settings.kafka.check_topics and not await topics_are_there(
+            settings.kafka, log, stop, view
+        ):
+            return
         router, health = build_router(engine, settings)
         endpoint = settings.api.address
         sink = engine.range_sink()
@@ -113,14 +123,45 @@ def with_port_of(endpoint: Endpoint, listener: Listener) -> Endpoint:
     return Endpoint(found, endpoint.encrypted)
 
 
+def kafka_client_properties(kafka: KafkaSettings) -> dict[str, str]:
+    """Return what librdkafka is told for *kafka*."""
+    return client_properties(
+        brokers=[str(address) for address in kafka.brokers],
+        group_id=kafka.group_id,
+        timeout_s=kafka.timeout_s,
+        tls=kafka.tls,
+        given=kafka.properties,
+    )
+
+
+async def topics_are_there(
+    kafka: KafkaSettings, log: logging.Logger, stop: "Stop", view: View
+) -> bool:
+    """Wait until every topic has a partition; False when the node has to stop first."""
+
+    def show(text: str) -> None:
+        if text != view.phase:
+            log.info("%s", text)
+        view.phase = text
+
+    properties = kafka_client_properties(kafka)
+    return await stop.comes_after(wait_for_topics(properties, kafka.topics, show))
+
+
 def build_router(engine: Engine, settings: Settings) -> tuple[Router, Health]:
     """Join the services to the router."""
     services, health = with_standard_services(
-        [KV(engine), Maintenance(engine)], reflection=settings.api.reflection_api
+        [KV(engine, read_only_tables(settings.kafka)), Maintenance(engine)],
+        reflection=settings.api.reflection_api,
     )
     methods = methods_of(services)
     wheel = Wheel()
     return Router(methods, wheel, Rest(methods, wheel)), health
+
+
+def read_only_tables(kafka: KafkaSettings) -> frozenset[bytes]:
+    """Return the tables that only their topics write to."""
+    return frozenset(topic.encode() for topic in kafka.topics)
 
 
 async def take_down(listener: Listener, router: Router, health: Health, stop: "Stop") -> None:
@@ -180,6 +221,17 @@ class Stop:
     async def wait(self) -> None:
         """Wait until the node has a reason to stop."""
         await self._wanted.wait()
+
+    async def comes_after(self, work: Coroutine[None, None, None]) -> bool:
+        """Do *work*; False, with it cancelled, when the node has to stop before its end."""
+        working, stopping = asyncio.create_task(work), asyncio.create_task(self.wait())
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            return False
+        await working  # raises what went wrong
+        return True
 
     def fail(self, problem: str) -> None:
         """Stop the node, which can't go on because of *problem*."""

@@ -61,10 +61,22 @@ def test_version_names_the_release_and_the_python_below_it() -> None:
             ['unexpected argument: "leader"', "Flags begin with --; see `regatta --help`."],
         ),
         (
-            ["--kafka.topics=orders"],
+            ["--kafka.topics=^orders-.*"],
             [
-                "consuming from Kafka can't be done yet",
-                "Start without --kafka.topics, and write through the API.",
+                '--kafka.topics: "^orders-.*" is not a topic, and regular expressions are not '
+                "supported",
+                "A topic has 1 to 249 letters, digits, dots, underscores and hyphens.",
+            ],
+        ),
+        (
+            ["--kafka.property=group.id=x"],
+            ['--kafka.property: "group.id" can\'t be given', "Use --kafka.group-id."],
+        ),
+        (
+            ["--kafka.property", "client.id=a", "sasl.password=hunter2"],
+            [
+                'unexpected argument: "sasl.password"',
+                "Flags begin with --; see `regatta --help`.",
             ],
         ),
     ],

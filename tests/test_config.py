@@ -13,6 +13,8 @@ from regatta.endpoint import Endpoint
 from regatta.errors import StartError
 from regatta.flags import Address
 
+TLS_FILES = ("server-cert", "client-cert", "client-key")
+
 
 def settings(*arguments: str) -> Settings:
     """Return the settings that a command line gives."""
@@ -47,10 +49,12 @@ def test_defaults_are_those_of_the_contract() -> None:
         "kafka.timeout": ("duration", "10s"),
         "kafka.group-id": ("string", "regatta-local"),
         "kafka.topics": ("strings", ""),
+        "kafka.check-topics": ("bool", "false"),
         "kafka.tls": ("bool", "false"),
         "kafka.server-cert-filename": ("path", ""),
         "kafka.client-cert-filename": ("path", ""),
         "kafka.client-key-filename": ("path", ""),
+        "kafka.property": ("key=value", ""),
         "raft.address": ("host:port", ""),
         "raft.listen-address": ("host:port", ""),
         "raft.initial-members": ("id=host:port,…", ""),
@@ -146,7 +150,6 @@ def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
         ("--kafka.brokers=a:1,,b:2", '--kafka.brokers: "a:1,,b:2" is not a list'),
         ("--kafka.topics=a/b", '--kafka.topics: "a/b" is not a topic'),
         ("--kafka.group-id=", "--kafka.group-id must not be empty"),
-        ("--kafka.topics=orders", "consuming from Kafka can't be done yet"),
         ("--raft.node-id=0", "--raft.node-id must not be 0"),
         ("--raft.node-id=-1", '--raft.node-id: "-1" is not a whole number below 2^64'),
         ("--raft.node-id=1.5", '--raft.node-id: "1.5" is not a whole number below 2^64'),
@@ -203,13 +206,14 @@ def test_the_certificate_only_counts_where_there_is_tls() -> None:
 
 def test_kafka_tls_needs_its_three_files(tmp_path: Path) -> None:
     given = ["--kafka.tls"]
-    for name in ("server-cert", "client-cert", "client-key"):
+    for name in TLS_FILES:
         assert f"--kafka.{name}-filename is not given" in str(refusal(*given))
         path = tmp_path / name
         given.append(f"--kafka.{name}-filename={path}")
         assert f"--kafka.{name}-filename: there is no file {path}" in str(refusal(*given))
         path.touch()
-    assert settings(*given).kafka.client_key_filename == path
+    assert settings(*given).kafka.tls == tuple(tmp_path / name for name in TLS_FILES)
+    assert settings(*given[1:]).kafka.tls is None
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "durations": set(),
     "flags": {"durations"},
     "endpoint": {"flags"},
-    "config": {"durations", "flags", "endpoint"},
+    "config": {"durations", "flags", "endpoint", "kafka.properties"},
     "environment": {"flags"},
     "config_forms": set(),
     "config_file": {"flags", "environment", "config_forms"},

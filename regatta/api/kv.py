@@ -105,6 +105,7 @@ class KV:
     async def put(self, request: PutRequest, context: Context) -> PutResponse:
         """Store one pair."""
         check_names(request)
+        self._check_writable(request.table)
         check_pair_length(request.key, request.value)
         command = Command(
             table=request.table,
@@ -125,6 +126,7 @@ class KV:
     ) -> DeleteRangeResponse:
         """Delete one pair or a range of them."""
         check_names(request)
+        self._check_writable(request.table)
         check_key_length(request.key)
         command = Command(
             table=request.table,
@@ -146,9 +148,12 @@ class KV:
         """Run comparisons, and then one of two lists of operations, as one step."""
         if not request.table:
             raise InvalidArgument("table must be set")
+        reads_only = all(op.HasField("request_range") for op in operations_of(request))
+        if not reads_only:
+            self._check_writable(request.table)
         check_txn(request)
         txn = Txn(compare=request.compare, success=request.success, failure=request.failure)
-        if all(operation.HasField("request_range") for operation in operations_of(request)):
+        if reads_only:
             return await self._read_only_txn(request.table, txn)
         command = Command(table=request.table, type=Command.TXN, txn=txn)
         group, applied = await self._write(request.table, command, context)
@@ -175,11 +180,13 @@ class KV:
             responses=CommandResult.FromString(payload).responses,
         )
 
+    def _check_writable(self, table: bytes) -> None:
+        if table in self._read_only:
+            raise InvalidArgument("table is read-only")
+
     async def _write(
         self, table: bytes, command: Command, context: Context
     ) -> tuple[Group, Applied]:
-        if table in self._read_only:
-            raise InvalidArgument("table is read-only")
         group = await self._engine.group_for_write(table)
         waiter = self._engine.propose(group, command)
         context.proposed = True
