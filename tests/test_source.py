@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "kafka": {"engine", "measure", "wire"},
     "api": {"engine", "measure", "pb", "wire", "http2"},
     "net": {"http2", "api"},
-    "admin": {"measure", "engine", "api", "net"},
+    "admin": {"measure", "engine", "kafka", "api", "net"},
     "durations": set(),
     "flags": {"durations"},
     "endpoint": {"flags"},

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from regatta.api.router import Router
 from regatta.engine import Engine
 from regatta.engine import RangeSink
+from regatta.kafka import Consumer
 from regatta.net import Listener
 
 
@@ -16,6 +17,7 @@ class Node:
     router: Router
     sink: RangeSink
     listener: Listener
+    consumer: Consumer | None  # None where no topic is consumed
 
 
 class View:

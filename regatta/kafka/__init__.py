@@ -1,1 +1,5 @@
-"""Kafka topics into tables: each record is a put or a delete in the table of its topic's name."""
+"""Topics into tables: a thread that consumes, and the batches that it hands to the engine."""
+
+from regatta.kafka.consumer import Consumer
+
+__all__ = ["Consumer"]

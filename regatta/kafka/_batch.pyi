@@ -7,8 +7,13 @@ class Cursor:
     """Where a consumer is in a partition."""
 
     position: int  # the offset of the next record to be taken
+    # What is stored once all that was taken is applied: the same, unless the topic was made anew or
+    # lost records.
+    previous: int
     topic_id: bytes  # empty if unknown
-    def __init__(self, topic: str, partition: int, position: int, topic_id: bytes = b"") -> None: ...
+    def __init__(
+        self, topic: str, partition: int, position: int = 0, topic_id: bytes = b""
+    ) -> None: ...
     @property
     def topic(self) -> str: ...
     @property

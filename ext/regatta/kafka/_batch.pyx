@@ -90,13 +90,14 @@ cdef class Cursor:
     cdef readonly str topic
     cdef readonly int32_t partition
     cdef public int64_t position
+    cdef public int64_t previous
     cdef public bytes topic_id
 
-    def __init__(self, str topic not None, int32_t partition, int64_t position,
+    def __init__(self, str topic not None, int32_t partition, int64_t position=0,
                  bytes topic_id not None=b""):
         self.topic = topic
         self.partition = partition
-        self.position = position
+        self.position = self.previous = position
         self.topic_id = topic_id
 
 
@@ -143,7 +144,7 @@ def encode(list messages not None, dict cursors not None, size_t batch_bytes_max
     for topic, lanes in gathering.topics.items():
         pack(topic, lanes, batch_bytes_max, polled.batches)
     for lane in gathering.lanes.values():
-        lane.cursor.position = lane.next
+        lane.cursor.position = lane.cursor.previous = lane.next
     return polled
 
 
@@ -272,7 +273,7 @@ cdef int pack(str topic, list lanes, size_t bytes_max, list batches) except -1:
     cdef Record *record
     cdef int64_t position
     for lane in lanes:
-        record, position = lane.first, lane.cursor.position
+        record, position = lane.first, lane.cursor.previous
         while record != NULL:
             if not draft.take(lane, position, record, bytes_max):
                 batches.append(draft.finish())

@@ -1,0 +1,92 @@
+"""Batches from the consumer's thread to the event loop, and their outcomes back."""
+
+import asyncio
+import logging
+from queue import Empty
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from regatta.engine import Engine
+from regatta.errors import Internal
+from regatta.errors import RegattaError
+from regatta.errors import Unavailable
+from regatta.kafka._batch import Batch
+
+log = logging.getLogger("regatta.consumer")
+
+# In flight, so that fetching, logging and applying overlap; the bytes are those of the commands.
+batches_max = 64
+bytes_max = 32 * 1024 * 1024
+
+
+class Outcome(NamedTuple):
+    """What became of a batch."""
+
+    batch: Batch
+    error: RegattaError | None  # None where all of it is applied
+
+
+class Feed:
+    """What the consumer's thread has in flight. Its methods belong to that thread."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._proposing: set[asyncio.Task[None]] = set()  # the loop's
+        self._count = 0
+        self._bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in flight."""
+        return self._count == 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be submitted before an outcome has been taken."""
+        return self._count >= batches_max or self._bytes >= bytes_max
+
+    def submit(self, batch: Batch) -> None:
+        """Send a batch on its way."""
+        self._count += 1
+        self._bytes += len(batch.command)
+        try:
+            self._loop.call_soon_threadsafe(self._begin, batch)
+        except RuntimeError:  # the loop is closed
+            self._outcomes.put(Outcome(batch, Unavailable("the node has stopped")))
+
+    def take(self, wait_s: float) -> list[Outcome]:
+        """Return the outcomes that are there; if there are none, wait for the first."""
+        found: list[Outcome] = []
+        try:
+            if wait_s > 0 and self._count:
+                found.append(self._outcomes.get(timeout=wait_s))
+            while True:
+                found.append(self._outcomes.get_nowait())
+        except Empty:
+            pass
+        for outcome in found:
+            self._count -= 1
+            self._bytes -= len(outcome.batch.command)
+        return found
+
+    # On the event loop.
+
+    def _begin(self, batch: Batch) -> None:
+        task = self._loop.create_task(self._propose(batch))
+        self._proposing.add(task)
+        task.add_done_callback(self._proposing.discard)
+
+    async def _propose(self, batch: Batch) -> None:
+        error: RegattaError | None = Unavailable("the node is stopping")
+        try:
+            await self._engine.propose_batch(batch.topic.encode(), batch.command)
+            error = None
+        except RegattaError as refusal:
+            error = refusal
+        except Exception as fault:
+            log.exception("a batch of topic %s could not be proposed", batch.topic)
+            error = Internal(f"{type(fault).__name__}: {fault}")
+        finally:
+            self._outcomes.put(Outcome(batch, error))
