@@ -33,8 +33,8 @@ from regatta.flags import Source
 from regatta.flags import Values
 from regatta.flags import parse_address
 from regatta.flags import quoted
-from regatta.kafka.properties import TlsFiles
-from regatta.kafka.properties import remedy_for
+from regatta.kafka_properties import TlsFiles
+from regatta.kafka_properties import remedy_for
 
 default_cert_filename = "hack/server.crt"
 default_key_filename = "hack/server.key"

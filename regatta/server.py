@@ -73,9 +73,7 @@ async def run(
     engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
-        if settings.kafka.check_topics and not await topics_are_there(
-            settings.kafka, log, stop, view
-        ):
+        if not await topics_are_there(settings.kafka, log, stop, view):
             return
         router, health = build_router(engine, settings)
         endpoint = settings.api.address
@@ -137,7 +135,9 @@ def kafka_client_properties(kafka: KafkaSettings) -> dict[str, str]:
 async def topics_are_there(
     kafka: KafkaSettings, log: logging.Logger, stop: "Stop", view: View
 ) -> bool:
-    """Wait until every topic has a partition; False when the node has to stop first."""
+    """Wait until every topic has a partition, where that is asked for; False if the node stops."""
+    if not (kafka.check_topics and kafka.topics):
+        return True
 
     def show(text: str) -> None:
         if text != view.phase:

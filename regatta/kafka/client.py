@@ -16,12 +16,12 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
 from regatta.errors import StartError
-from regatta.kafka.properties import TlsFiles
-from regatta.kafka.properties import without_secrets
+from regatta.kafka_properties import TlsFiles
+from regatta.kafka_properties import without_secrets
 
 setup_timeout_ms_min, setup_timeout_ms_max = 1_000, 2**31 - 1  # what librdkafka takes
 ask_interval_s = 5.0  # between questions for topics that are not there
-ask_timeout_s = 30.0  # for one answer
+ask_timeout_s_min, ask_timeout_s_max = 2.0, 30.0  # for one answer
 
 # What a property that is given may change.
 DEFAULTS = {
@@ -50,7 +50,8 @@ TLS_FLAGS = {
     "ssl.key.location": "--kafka.client-key-filename",
 }
 CREATION_FAILED = "Failed to create consumer: "
-# For clients that speak through their errors.
+# For clients that speak through their errors: librdkafka writes no lines, or nobody reads them.
+QUIET = {"log_level": "0"}
 SILENT = logging.Logger("regatta.kafka.silent", logging.CRITICAL + 1)
 
 
@@ -143,8 +144,9 @@ async def wait_for_topics(
 ) -> None:
     """Return once each of *topics* has a partition; no topic is created by asking.
 
-    *on_waiting* is told in one line what is waited for and why, at first and after every answer.
-    May be cancelled at any moment: a question that has no answer yet is left to its time limit.
+    *on_waiting* is told in one line what is waited for and why, at first and after every question.
+    May be cancelled at any moment: a question that has no answer yet is left to its time limit of
+    30 s at most.
     """
     search = Search(properties, topics)
     on_waiting(search.describe())
@@ -161,8 +163,10 @@ class Search:
 
     def __init__(self, properties: Mapping[str, str], topics: Sequence[str]) -> None:
         self.missing = list(topics)
+        # Short at first, so that it is soon known why nobody answers, longer for slow brokers.
+        self._timeout_s = ask_timeout_s_min
         self._problem = ""
-        self._client = Consumer(dict(properties), logger=SILENT, error_cb=self._on_error)
+        self._client = Consumer({**properties, **QUIET}, logger=SILENT, error_cb=self._on_error)
 
     def ask(self) -> None:
         """Ask the brokers for the topics that are missing; blocks up to 30 s."""
@@ -173,6 +177,9 @@ class Search:
             reason = error.args[0].str()
             self._client.poll(0)  # lets librdkafka say more, through _on_error
             self._problem = self._problem or reason
+            self._timeout_s = min(2 * self._timeout_s, ask_timeout_s_max)
+        if not self.missing:
+            self._client.close()
 
     def describe(self) -> str:
         """Return in one line what is missing."""
@@ -180,7 +187,7 @@ class Search:
         return f"{found}: {self._problem}" if self._problem else found
 
     def _has_partition(self, topic: str) -> bool:
-        return bool(self._client.list_topics(topic, ask_timeout_s).topics[topic].partitions)
+        return bool(self._client.list_topics(topic, self._timeout_s).topics[topic].partitions)
 
     def _on_error(self, error: KafkaError) -> None:
         self._problem = error.str()
@@ -204,7 +211,7 @@ async def in_daemon_thread(work: Callable[[], None]) -> None:
 
 def admin_client(properties: Mapping[str, str]) -> AdminClient:
     """Return a client for topic_ids() that connects like the consumer of *properties*."""
-    return AdminClient(dict(properties), logger=SILENT)
+    return AdminClient({**properties, **QUIET}, logger=SILENT)
 
 
 def topic_ids(admin: AdminClient, topics: Sequence[str], timeout_s: float) -> dict[str, bytes]:
@@ -213,7 +220,6 @@ def topic_ids(admin: AdminClient, topics: Sequence[str], timeout_s: float) -> di
     Empty for a topic whose id can't be told: brokers before 2.8 have none, and brokers that are
     away, or a topic that is gone, don't answer in time.
     """
-    admin.poll(0)  # what was to be logged since the last call is dropped
     answers = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout_s)
     return {topic: id_of(answers[topic], timeout_s) for topic in topics}
 
