@@ -133,6 +133,13 @@ class Broker:
         return f"127.0.0.1:{self.password_port}"
 
     @property
+    def process_id(self) -> int:
+        """The id of the running process."""
+        if self._process is None:
+            raise BrokerError("the broker is not running")
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """All that the broker has said, over all its starts."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
