@@ -246,6 +246,7 @@ class Consumer:
         except KafkaException as error:  # no longer ours, or not yet
             wait_s = topic.fail(time.monotonic(), retry_at_once=False)
             self._warn(f"topic {topic.name}: {error}; going on in {wait_s:.1f} s")
+            self._assign(client)
             return
         topic.held = False
         self._flowing[topic.name] = topic.cursors
@@ -275,16 +276,25 @@ class Consumer:
             for found in partitions:
                 if found.topic == topic.name:
                     self._place(topic, found.partition, stored.get(found.partition))
-                    found.offset = target(topic.cursors[found.partition]).offset
-        client.assign(partitions)
+        self._assign(client)
         for topic in self._topics.values():
-            if topic.held:
-                self._pause(client, topic)
-            else:
+            if not topic.held:
                 self._flowing[topic.name] = topic.cursors
             if topic.cursors:
                 places = ", ".join(f"{p}@{c.position}" for p, c in sorted(topic.cursors.items()))
                 log.info("topic %s: reading partitions %s", topic.name, places)
+
+    def _assign(self, client: Client) -> None:
+        """Read every partition of this node on from its cursor.
+
+        That wakes partitions, too, of which the broker has said that there is no such offset:
+        librdkafka has stopped to fetch them, and seek() works only where it fetches.
+        """
+        topics = self._topics.values()
+        client.assign([target(cursor) for topic in topics for cursor in topic.cursors.values()])
+        for topic in topics:
+            if topic.held:
+                self._pause(client, topic)
 
     def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
         self._settle(client)
@@ -371,7 +381,7 @@ class Consumer:
                     *(topic.name, partition, end, cursor.position),
                 )
             cursor.position = topic.applied[partition] = oldest
-            client.seek(TopicPartition(topic.name, partition, oldest))
+            self._assign(client)
         except KafkaException as error:
             self._flowing.pop(topic.name, None)
             wait_s = topic.fail(time.monotonic(), retry_at_once=False)
