@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import KafkaError
 from confluent_kafka import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regatta import limits
@@ -105,6 +105,7 @@ def assignments(draw: st.DrawFn) -> list[Cursor]:
     return found
 
 
+@settings(deadline=None)
 @given(polls, assignments())
 def test_a_poll_is_one_command_for_each_topic(messages, assignment):
     model = model_of(assignment)
@@ -129,6 +130,7 @@ def check_counts(batch: Batch) -> None:
     )
 
 
+@settings(deadline=None)
 @given(polls, assignments(), st.integers(0, 2000))
 def test_batches_are_split_at_their_bound(messages, assignment, bytes_max):
     model = model_of(assignment)
@@ -177,6 +179,7 @@ def slack_bytes(batch: Batch) -> int:
     return PIECE_SLACK_BYTES * len(pieces) + RUN_SLACK_BYTES * run_count
 
 
+@settings(deadline=None)
 @given(st.lists(polls, max_size=4), assignments(), st.sampled_from([100, 1000, UNBOUNDED]))
 def test_each_poll_goes_on_where_the_one_before_ended(several, assignment, bytes_max):
     cursors, stored = cursors_of(*assignment), model_of(assignment).stored
@@ -337,6 +340,7 @@ def test_a_list_that_another_thread_empties_does_no_harm():
 # The state machine, and what it makes of the batches.
 
 
+@settings(deadline=None)
 @given(st.lists(polls, max_size=4), st.sampled_from([100, 1000, UNBOUNDED]))
 def test_the_state_machine_takes_every_batch_once(several, bytes_max):
     assignment = [
