@@ -113,6 +113,84 @@ def test_a_list_may_repeat_its_flag_or_use_commas() -> None:
     assert node.kafka.brokers == (Address("a", 1), Address("b", 2), Address("c", 3))
 
 
+def test_a_topic_that_is_named_twice_counts_once() -> None:
+    node = settings("--kafka.topics=b,a,b", "--kafka.topics=a", "--kafka.topics=...")
+    assert node.kafka.topics == ("b", "a", "...")
+    assert not node.kafka.check_topics
+    assert settings("--kafka.check-topics").kafka.check_topics
+
+
+def test_properties_add_up_and_their_values_are_taken_as_they_are() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nAB==\n"
+    node = settings(
+        "--kafka.property=sasl.oauthbearer.config=principal=me, scope=a=b",
+        *("--kafka.property", "debug=broker,topic"),
+        *("--kafka.property", f"ssl.ca.pem={pem}"),
+        "--kafka.property=client.id=first",
+        "--kafka.property= client.id=",
+        "--kafka.property=test.mock.num.brokers=1",
+    )
+    assert node.kafka.properties == {
+        "sasl.oauthbearer.config": "principal=me, scope=a=b",
+        "debug": "broker,topic",
+        "ssl.ca.pem": pem,
+        "client.id": "",  # the last one counts
+        "test.mock.num.brokers": "1",
+    }
+    assert settings().kafka.properties == settings("--kafka.property=").kafka.properties == {}
+
+
+@pytest.mark.parametrize("text", ["sasl.password:hunter2", "=hunter2", " =hunter2", "a=hunter2\0"])
+def test_what_is_no_property_is_refused_without_being_shown(text: str) -> None:
+    error = refusal(f"--kafka.property={text}")
+    assert str(error) == "--kafka.property: what is given is not key=value"
+    assert "hunter2" not in error.remedy
+
+
+def test_settings_in_a_log_do_not_show_properties() -> None:
+    assert "hunter2" not in repr(settings("--kafka.property=sasl.password=hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("bootstrap.servers", "Use --kafka.brokers."),
+        ("metadata.broker.list", "Use --kafka.brokers."),
+        ("group.id", "Use --kafka.group-id."),
+        ("enable.auto.commit", "Leave it out: positions are kept with the data"),
+        ("auto.commit.enable", "Leave it out: positions are kept with the data"),
+        ("enable.auto.offset.store", "Leave it out: positions are kept with the data"),
+        ("auto.offset.reset", "Leave it out: positions are kept with the data"),
+        ("offset.store.method", "Leave it out: positions are kept with the data"),
+        ("enable.partition.eof", "Leave it out: "),
+        ("partition.assignment.strategy", "Leave it out: partitions are given and taken back"),
+        ("group.protocol", "Leave it out: partitions are given and taken back"),
+        ("group.remote.assignor", "Leave it out: partitions are given and taken back"),
+        ("error_cb", "Leave it out: it takes code, not text."),
+        ("rebalance_cb", "Leave it out: it takes code, not text."),
+        ("logger", "Leave it out: it takes code, not text."),
+        ("default.topic.config", "Give its entries one by one."),
+    ],
+)
+def test_a_property_that_is_for_regatta_to_set_is_refused(name: str, remedy: str) -> None:
+    error = refusal(f"--kafka.property={name}=hunter2")
+    assert str(error) == f'--kafka.property: "{name}" can\'t be given'
+    assert error.remedy.startswith(remedy)
+
+
+def test_a_property_may_not_switch_tls_off_again(tmp_path: Path) -> None:
+    (tmp_path / "pem").touch()
+    tls = ["--kafka.tls", *(f"--kafka.{name}-filename={tmp_path / 'pem'}" for name in TLS_FILES)]
+    for protocol in ("plaintext", "SASL_PLAINTEXT", "nope"):
+        error = refusal(*tls, f"--kafka.property=security.protocol={protocol}")
+        assert str(error) == (
+            "--kafka.property: security.protocol is one without TLS, and --kafka.tls is on"
+        )
+        settings(f"--kafka.property=security.protocol={protocol}")
+    for protocol in ("ssl", "SASL_SSL"):
+        settings(*tls, f"--kafka.property=security.protocol={protocol}")
+
+
 def test_the_operators_port_knows_whether_its_address_was_given() -> None:
     default = settings()
     assert default.rest.address == Address("127.0.0.1", 8079)
@@ -148,7 +226,16 @@ def test_the_flag_without_effect_is_accepted_with_a_warning() -> None:
         ("--kafka.timeout=-1s", "--kafka.timeout must be longer than nothing"),
         ("--kafka.brokers=a", '--kafka.brokers: "a" is not host:port'),
         ("--kafka.brokers=a:1,,b:2", '--kafka.brokers: "a:1,,b:2" is not a list'),
-        ("--kafka.topics=a/b", '--kafka.topics: "a/b" is not a topic'),
+        ("--kafka.brokers=:1", '--kafka.brokers: ":1" is not host:port'),
+        ("--kafka.brokers=a:0", '--kafka.brokers: "a:0" is not host:port'),
+        ("--kafka.topics=a,b/c", '--kafka.topics: "b/c" is not a topic, and regular expressions'),
+        ("--kafka.topics=^orders", '--kafka.topics: "^orders" is not a topic, and regular expr'),
+        ("--kafka.topics=orders.*", '--kafka.topics: "orders.*" is not a topic, and regular exp'),
+        ("--kafka.topics=a\n", '--kafka.topics: "a\\n" is not a topic'),
+        ("--kafka.topics=.", '--kafka.topics: "." is not a topic'),
+        ("--kafka.topics=a,..", '--kafka.topics: ".." is not a topic'),
+        ("--kafka.topics=" + "a" * 250, '--kafka.topics: "aaaaa'),
+        ("--kafka.group-id=a\0b", '--kafka.group-id: "a\\u0000b" is not a group'),
         ("--kafka.group-id=", "--kafka.group-id must not be empty"),
         ("--raft.node-id=0", "--raft.node-id must not be 0"),
         ("--raft.node-id=-1", '--raft.node-id: "-1" is not a whole number below 2^64'),

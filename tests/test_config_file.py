@@ -183,6 +183,37 @@ def test_a_flag_counts_more_than_the_environment_that_more_than_the_file(
             assert found == settle_flag(flag, Given([text], "")), present
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("yaml", "kafka: {property: {a.b: '1, 2', c: d=e}}"),
+        ("yaml", "kafka: {property: {a: {b: '1, 2'}, c: d=e}}"),
+        ("yaml", "kafka: {property: ['a.b=1, 2', c=d=e]}"),
+        ("yaml", "kafka:\n  property: |\n    a.b=1, 2\n    c=d=e"),
+        ("json", '{"kafka": {"property": {"a.b": "1, 2", "c": "d=e"}}}'),
+        ("toml", '[kafka.property]\n"a.b" = "1, 2"\nc = "d=e"'),
+        ("properties", "kafka.property.a.b=1, 2\nkafka.property.c=d=e"),
+        ("properties", "kafka.property=a.b=1, 2\\nc=d=e"),
+        ("ini", "[kafka.property]\na.b = 1, 2\nc = d=e"),
+    ],
+)
+def test_properties_of_kafka_are_a_map_or_a_list(tmp_path: Path, form: str, text: str) -> None:
+    found = settings_of(written(tmp_path, form, text))
+    assert found.kafka.properties == {"a.b": "1, 2", "c": "d=e"}
+    assert found.warnings == ()
+
+
+def test_a_property_in_a_file_of_variables_stands_between_white_space(tmp_path: Path) -> None:
+    found = settings_of(written(tmp_path, "env", 'KAFKA_PROPERTY="a.b=1,2 c=d=e"'))
+    assert found.kafka.properties == {"a.b": "1,2", "c": "d=e"}
+
+
+def test_numbers_and_truths_in_a_map_of_properties_become_texts(tmp_path: Path) -> None:
+    text = '{"kafka.property": {"session.timeout.ms": 9000, "check.crcs": true}}'
+    found = settings_of(written(tmp_path, "json", text))
+    assert found.kafka.properties == {"session.timeout.ms": "9000", "check.crcs": "true"}
+
+
 def test_lists_of_different_sources_do_not_add_up(tmp_path: Path) -> None:
     file, _ = read_file(FLAGS, written(tmp_path, "yaml", "kafka: {brokers: [c:3, d:4]}"))
     flag, _ = FLAGS.read(["--kafka.brokers=a:1", "--kafka.brokers=b:2"])

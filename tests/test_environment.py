@@ -30,6 +30,33 @@ def test_every_form_of_a_name_is_read_and_lists_split_at_commas_and_space(
     assert warnings == []
 
 
+@pytest.mark.parametrize(
+    ("text", "properties"),
+    [
+        ("a=1,2", {"a": "1,2"}),
+        ("a=1 b=2=3\tc=", {"a": "1", "b": "2=3", "c": ""}),
+        ("a=1 b=2\n", {"a": "1 b=2"}),
+        ("\n  a=1, 2 \r\n\n b=x y\n", {"a": "1, 2", "b": "x y"}),
+    ],
+)
+def test_properties_stand_one_a_line_or_between_white_space(
+    text: str, properties: dict[str, str]
+) -> None:
+    source, _ = read_environment(FLAGS, {"KAFKA_PROPERTY": text})
+    assert load(source).kafka.properties == properties
+
+
+def test_a_wrong_property_in_the_environment_is_not_shown() -> None:
+    source, _ = read_environment(
+        FLAGS, {"KAFKA_PROPERTY": "sasl.username=me sasl.password hunter2"}
+    )
+    with pytest.raises(StartError) as caught:
+        load(source)
+    assert str(caught.value) == (
+        "KAFKA_PROPERTY in the environment: what is given is not key=value"
+    )
+
+
 def test_the_longest_name_counts_most() -> None:
     environment = {"RAFT.NODE-ID": "1", "RAFT_NODE_ID": "2", "REGATTA_RAFT_NODE_ID": "3"}
     for name, node_id in (("REGATTA_RAFT_NODE_ID", 3), ("RAFT_NODE_ID", 2), ("RAFT.NODE-ID", 1)):
