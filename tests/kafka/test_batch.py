@@ -315,6 +315,7 @@ def test_what_is_no_record_of_bytes_moves_no_cursor(bad, complaint):
 
 
 def test_a_list_that_another_thread_empties_does_no_harm():
+    # Values so large that the copying, which is done without the GIL, takes milliseconds.
     stop = threading.Event()
     messages: list[Message] = []
 
@@ -325,13 +326,11 @@ def test_a_list_that_another_thread_empties_does_no_harm():
     thread = threading.Thread(target=empty)
     thread.start()
     try:
-        for turn in range(200):
-            messages += [record(b"key", bytes([turn]) * 1000, offset) for offset in range(50)]
-            cursor = Cursor("orders", 0, 0)
-            for batch in encode(messages, cursors_of(cursor), UNBOUNDED).batches:
+        for _ in range(30):
+            messages += [record(b"key", b"v" * (1 << 20), offset) for offset in range(20)]
+            for batch in encode(messages, cursors_of(Cursor("orders", 0)), UNBOUNDED).batches:
                 (piece,) = command_of(batch).sequence
-                for key, value in operations(piece):
-                    assert (key, value) == (b"key", (value or b"")[:1] * 1000)
+                assert set(operations(piece)) == {(b"key", b"v" * (1 << 20))}
     finally:
         stop.set()
         thread.join()
