@@ -171,7 +171,7 @@ SANITIZED = PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_
 SANITIZED_TESTS := tests/wire tests/http2 tests/raft tests/conformance tests/store tests/table \
   tests/api --ignore=tests/api/test_sockets.py
 SANITIZED_TESTS_SHORT := tests/wire tests/http2 tests/raft tests/store/test_machine.py \
-  tests/table/test_range.py
+  tests/store/test_positions.py tests/table/test_range.py
 
 build/.sanitized: setup.py $(EXTENSIONS) $(shell find regatta -name '*.py') .venv/.built
 	@echo "Compiling with sanitizers"

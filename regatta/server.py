@@ -10,6 +10,7 @@ import signal
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regatta import banner
 from regatta import limits
@@ -32,13 +33,13 @@ from regatta.endpoint import Endpoint
 from regatta.engine import Engine
 from regatta.errors import StartError
 from regatta.flags import Address
-from regatta.kafka.client import check_client
-from regatta.kafka.client import client_properties
-from regatta.kafka.client import wait_for_topics
 from regatta.net import Listener
 from regatta.net import listen
 from regatta.net import tls_context
 from regatta.store.node import open_stores
+
+if TYPE_CHECKING:
+    from regatta.topics import Topics
 
 STOPPED, FAILED = 0, 1
 
@@ -48,13 +49,12 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
     raise_descriptor_limit()
     # Before anything is opened: a certificate that can't be read is the commonest mistake.
     tls = api_tls(settings.api)
-    if settings.kafka.topics:
-        check_client(kafka_client_properties(settings.kafka), settings.kafka.properties)
+    topics = topics_of(settings.kafka)
     stop = Stop(asyncio.get_running_loop(), log)
     view = View()
     admin = await open_admin(settings.rest, view, log)
     try:
-        await run(settings, log, tls, stop, view)
+        await run(settings, log, tls, topics, stop, view)
     finally:
         await admin.close()
     log.info("stopped")
@@ -62,7 +62,12 @@ async def serve(settings: Settings, log: logging.Logger) -> int:
 
 
 async def run(
-    settings: Settings, log: logging.Logger, tls: ssl.SSLContext | None, stop: "Stop", view: View
+    settings: Settings,
+    log: logging.Logger,
+    tls: ssl.SSLContext | None,
+    topics: "Topics | None",
+    stop: "Stop",
+    view: View,
 ) -> None:
     """Open the storage, serve until *stop*, and close it all."""
     # In a thread, so that operators are answered meanwhile.
@@ -73,7 +78,7 @@ async def run(
     engine = await asyncio.to_thread(Engine, stores, settings.raft.node_id, stop.fail)
     try:
         engine.attach(asyncio.get_running_loop())
-        if not await topics_are_there(settings.kafka, log, stop, view):
+        if topics and not await stop.comes_after(topics.wait(log, view)):
             return
         router, health = build_router(engine, settings)
         endpoint = settings.api.address
@@ -89,10 +94,13 @@ async def run(
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
-        view.serving(Node(engine, router, sink, listener))
+        consumer = topics.consume(engine) if topics else None
+        view.serving(Node(engine, router, sink, listener, consumer))
         banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
         view.phase = "the node is stopping"
+        if consumer is not None:
+            await consumer.stop()
         await take_down(listener, router, health, stop)
     finally:
         view.node = None
@@ -121,31 +129,16 @@ def with_port_of(endpoint: Endpoint, listener: Listener) -> Endpoint:
     return Endpoint(found, endpoint.encrypted)
 
 
-def kafka_client_properties(kafka: KafkaSettings) -> dict[str, str]:
-    """Return what librdkafka is told for *kafka*."""
-    return client_properties(
-        brokers=[str(address) for address in kafka.brokers],
-        group_id=kafka.group_id,
-        timeout_s=kafka.timeout_s,
-        tls=kafka.tls,
-        given=kafka.properties,
-    )
+def topics_of(kafka: KafkaSettings) -> "Topics | None":
+    """Return the topics to consume, None if there are none. Raises StartError for wrong settings.
 
+    librdkafka takes a while to load, and only these nodes need it.
+    """
+    if not kafka.topics:
+        return None
+    from regatta.topics import Topics
 
-async def topics_are_there(
-    kafka: KafkaSettings, log: logging.Logger, stop: "Stop", view: View
-) -> bool:
-    """Wait until every topic has a partition, where that is asked for; False if the node stops."""
-    if not (kafka.check_topics and kafka.topics):
-        return True
-
-    def show(text: str) -> None:
-        if text != view.phase:
-            log.info("%s", text)
-        view.phase = text
-
-    properties = kafka_client_properties(kafka)
-    return await stop.comes_after(wait_for_topics(properties, kafka.topics, show))
+    return Topics(kafka)
 
 
 def build_router(engine: Engine, settings: Settings) -> tuple[Router, Health]:

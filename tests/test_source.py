@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "logs": set(),
     "certificate": {"config"},
     "banner": {"config", "flags", "endpoint"},
+    "topics": {"admin", "config", "engine", "kafka"},
     "server": EVERYTHING,
     "cli": EVERYTHING,
     "__main__": EVERYTHING,

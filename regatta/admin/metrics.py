@@ -21,7 +21,6 @@ from prometheus_client.registry import Collector
 
 from regatta import __version__
 from regatta import limits
-from regatta.admin.kafka_metrics import kafka_metrics
 from regatta.admin.view import Node
 from regatta.api.rest import Rest
 from regatta.api.service import Method
@@ -81,6 +80,8 @@ class NodeCollector(Collector):
         yield from store_metrics(self._node.engine)
         yield from table_metrics(self._node.engine)
         if self._node.consumer is not None:
+            from regatta.admin.kafka_metrics import kafka_metrics
+
             yield from kafka_metrics(self._node.consumer, self._node.engine)
 
 

@@ -1,12 +1,15 @@
 """What a node shows of itself: its metrics, and whether it is ready."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from regatta.api.router import Router
 from regatta.engine import Engine
 from regatta.engine import RangeSink
-from regatta.kafka import Consumer
 from regatta.net import Listener
+
+if TYPE_CHECKING:  # the others do without librdkafka
+    from regatta.kafka import Consumer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Node:
     router: Router
     sink: RangeSink
     listener: Listener
-    consumer: Consumer | None  # None where no topic is consumed
+    consumer: "Consumer | None"  # None where no topic is consumed
 
 
 class View:

@@ -76,6 +76,6 @@ def encode(
     record that is larger has one of its own. Each partition in it is a Command of its own with a
     source, which leads from the position before to the one after its records.
 
-    *messages* may not change meanwhile, as the GIL is let go of while the bytes are copied. Raises
-    TypeError for a key or value that is not bytes; then no cursor has moved.
+    The GIL is let go of while keys and values are copied. Raises TypeError for a key or a value
+    that is not bytes; then no cursor has moved.
     """

@@ -324,23 +324,25 @@ class Consumer:
                 client.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             log.info("can't commit offsets to the group now: %s", error)
-            for offset in offsets:
-                self._topics[offset.topic].committed.pop(offset.partition, None)
+            for place in offsets:
+                self._topics[place.topic].committed.pop(place.partition, None)
 
     # What librdkafka tells.
 
     def _on_event(self, client: Client, event: Message) -> None:
-        error = event.error()
+        error, partition, offset = event.error(), event.partition(), event.offset()
         topic = self._topics.get(event.topic() or "")
+        if error is None:
+            return
         if error.fatal():
             raise KafkaException(error)
-        if topic is None:
+        if topic is None or partition is None:
             self._warn(error.str())
-        elif error.code() == KafkaError._PARTITION_EOF:
-            if event.partition() in topic.cursors:
-                topic.reach_end(event.partition(), event.offset())
+        elif error.code() == KafkaError._PARTITION_EOF and offset is not None:
+            if partition in topic.cursors:
+                topic.reach_end(partition, offset)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._come_back_into_range(client, topic, event.partition())
+            self._come_back_into_range(client, topic, partition)
         else:
             topic.error_count += 1
             self._warn(f"topic {topic.name}: {error.str()}")

@@ -17,12 +17,14 @@ from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.raft import ConfState
 from regatta.raft import StableLog
 from regatta.raft import decode_conf_state
+from regatta.store import Position
 from regatta.store import RaftLog
 from regatta.store import Snapshot
 from regatta.store import TableState
 from regatta.store.node import Stores
 from regatta.store.node import open_stores
 from tests.cluster.history import History
+from tests.powercut import feeding
 
 NODE = 1
 NEW_KEY = b"after the cut"
@@ -34,6 +36,7 @@ class Expectation:
 
     histories: list[History]
     tables: list[bytes]  # the names of those that may be there
+    fed: dict[int, int]  # up to which offset the partitions of the fed table are applied at least
 
 
 def check_in_child(
@@ -125,13 +128,20 @@ def check_logs(stores: Stores) -> dict[int, tuple[int, int]]:
 def check_pairs(snapshot: Snapshot, expected: Expectation) -> None:
     """Fail unless every pair is there that was acknowledged, and none besides."""
     found: dict[bytes, bytes] = {}
+    fed: dict[bytes, bytes] = {}
+    fed_positions: list[Position] = []
     for table in snapshot.groups():
         pairs = read_table(snapshot, table)
         assert len(pairs) == table.key_count, f"{table} has {len(pairs)} pairs"
         for pair in pairs:
             assert 1 <= pair.create_revision <= pair.mod_revision <= table.applied_index
-        found |= {pair.key: pair.value for pair in pairs}
+        if table.name == feeding.TABLE:
+            fed = {pair.key: pair.value for pair in pairs}
+            fed_positions = snapshot.positions(table.group)
+        else:
+            found |= {pair.key: pair.value for pair in pairs}
     check_found(found, expected)
+    feeding.check_fed(fed_positions, fed, expected.fed)
 
 
 def check_found(found: dict[bytes, bytes], expected: Expectation) -> None:

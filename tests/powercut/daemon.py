@@ -1,10 +1,12 @@
 """The daemon, with bounds so low that what happens rarely happens all the time.
 
-It also notes when a compaction begins, so that cuts can be aimed at it.
+It also notes when a compaction begins, so that cuts can be aimed at it, and feeds a table of its
+own as a topic does.
 If DEATH is not 0, it kills itself when it is about to sync a directory for the DEATH-th time.
 Usage: python -m tests.powercut.daemon NOTES DEATH [flags of the daemon]
 """
 
+import asyncio
 import itertools
 import os
 import signal
@@ -13,16 +15,17 @@ from pathlib import Path
 
 from regatta import cli
 from regatta import limits
+from regatta.engine import Engine
 from regatta.table.driver import Driver
 from regatta.table.driver import Group
+from tests.powercut.feeding import feed
 
 limits.log_entries_kept = 0
 limits.log_compaction_entries = 15
 
 
-def note_compactions(path: Path) -> None:
-    """Write a line to *path* whenever a compaction begins."""
-    notes = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+def note_compactions(notes: int) -> None:
+    """Write a line to *notes* whenever a compaction begins."""
     compact = Driver._compact
 
     def noted(driver: Driver, group: Group, *, entries_kept: int) -> None:
@@ -31,6 +34,26 @@ def note_compactions(path: Path) -> None:
         compact(driver, group, entries_kept=entries_kept)
 
     Driver._compact = noted  # type: ignore[method-assign, assignment]
+
+
+def die_of(task: asyncio.Task[None]) -> None:
+    """End at once when *task* has failed, so that the load fails."""
+    if not task.cancelled() and task.exception():
+        task.print_stack()
+        print(repr(task.exception()), file=sys.stderr, flush=True)
+        os._exit(70)
+
+
+def feed_a_table(notes: int) -> None:
+    """Let batches flow as soon as writes do, and write to *notes* how far they are applied."""
+    attach = Engine.attach
+
+    def attached(engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        attach(engine, loop)
+        task = loop.create_task(feed(engine, notes))
+        task.add_done_callback(die_of)
+
+    Engine.attach = attached  # type: ignore[method-assign]
 
 
 def die_at_directory_sync(number: int) -> None:
@@ -46,6 +69,8 @@ def die_at_directory_sync(number: int) -> None:
 
 
 if __name__ == "__main__":
-    note_compactions(Path(sys.argv[1]))
+    notes = os.open(Path(sys.argv[1]), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    note_compactions(notes)
+    feed_a_table(notes)
     die_at_directory_sync(int(sys.argv[2]))
     sys.exit(cli.main(sys.argv[3:]))

@@ -45,6 +45,12 @@ class Recording:
         return sum(call.data.startswith(b"answered") for call in notes)
 
     @property
+    def fed_count(self) -> int:
+        """How many times the feeding of a table was told to have gone on."""
+        notes = [step.call for step in self.steps if step.call.name == "write" and step.ends]
+        return sum(call.data.startswith(b"fed") for call in notes)
+
+    @property
     def log_path(self) -> Path:
         """The file of the log's environment."""
         return self.root / "raft" / "data.mdb"
@@ -85,6 +91,7 @@ class Replay:
         self.recording = recording
         self.disk = disk or Disk(recording.root)
         self.clients = make_clients(recording.seed, recording.client_count)
+        self.fed: dict[int, int] = {}  # of the fed table, up to which offset it was told
         self.has_served = False
         self._starting = True
         self._compacting = False  # until the data is synced
@@ -164,6 +171,9 @@ class Replay:
             if isinstance(self.clients[client].history.in_flight, EmptyTable):
                 self._data_syncs_left = DATA_SYNCS_OF_DISCARD
             self.clients[client].acknowledge(revision)
+        elif word == "fed":
+            partition, stop = map(int, arguments)
+            self.fed[partition] = stop
         elif word == "settled":
             client, took_effect = map(int, arguments)
             self.clients[client].settle(bool(took_effect))

@@ -178,7 +178,8 @@ def cut_power(
                 chance = random.Random(name)
                 root = Path(tempfile.mkdtemp(dir=scratch))
                 lay_out(replay.disk.after_cut(chance), root / "node", chance)
-                expected = Expectation(replay.histories(), tables_of(replay.clients))
+                tables = tables_of(replay.clients)
+                expected = Expectation(replay.histories(), tables, dict(replay.fed))
                 waiting.append(checks.submit(examine, root / "node", expected, name))
                 outcome.phases[phase] += 1
                 if len(waiting) > CHECKS_AT_ONCE:
@@ -206,9 +207,11 @@ def test_acknowledged_writes_survive_power_cuts(recordings: list[Recording], scr
     for phase, count in sorted(phases.items()):
         print(f"{phase}: {count} cuts")
     writes = sum(recording.acknowledged_count for recording in recordings)
-    print(f"{len(recordings)} recordings with {writes} acknowledged writes")
+    feeds = [recording.fed_count for recording in recordings]
+    print(f"{len(recordings)} recordings with {writes} acknowledged writes, {sum(feeds)} feeds")
     print(f"{phases.total()} cuts in {took_s:.0f} s, {len(problems)} with problems")
     assert not problems, "\n".join(problems)
+    assert all(feeds)
 
 
 def test_the_whole_daemon_starts_after_power_cuts(

@@ -271,14 +271,14 @@ cdef int pack(str topic, list lanes, size_t bytes_max, list batches) except -1:
     cdef Draft draft = Draft(topic, len(lanes))
     cdef Lane lane
     cdef Record *record
-    cdef int64_t position
+    cdef int64_t previous
     for lane in lanes:
-        record, position = lane.first, lane.cursor.previous
+        record, previous = lane.first, lane.cursor.previous
         while record != NULL:
-            if not draft.take(lane, position, record, bytes_max):
+            if not draft.take(lane, previous, record, bytes_max):
                 batches.append(draft.finish())
                 continue
-            position, record = record.offset + 1, record.following
+            previous, record = record.offset + 1, record.following
     batches.append(draft.finish())
     return 0
 
@@ -288,7 +288,8 @@ cdef class Draft:
     """A batch in the making, which has a piece for each partition. It begins anew once finished."""
 
     cdef str topic
-    cdef bytes table            # the topic's name, encoded
+    cdef bytes name             # the topic's, encoded: the table's, too
+    cdef Slice table            # borrows it
     cdef Piece *pieces
     cdef Py_ssize_t piece_count
     cdef Lane lane              # of the newest piece
@@ -297,7 +298,8 @@ cdef class Draft:
     cdef Py_ssize_t skipped_count
 
     def __cinit__(self, str topic, Py_ssize_t piece_count_max):
-        self.topic, self.table = topic, topic.encode()
+        self.topic, self.name = topic, topic.encode()
+        self.table = borrow(self.name)
         self.pieces = <Piece *>calloc(<size_t>piece_count_max, sizeof(Piece))
         if self.pieces == NULL:
             raise MemoryError
@@ -309,12 +311,12 @@ cdef class Draft:
     cdef void clear(self) noexcept:
         self.piece_count = self.record_count = self.skipped_count = 0
         self.lane = None
-        self.reckoned_bytes = bytes_size(<size_t>len(self.table)) + TYPE_BYTES
+        self.reckoned_bytes = bytes_size(self.table.size) + TYPE_BYTES
 
-    cdef bint take(self, Lane lane, int64_t position, Record *record, size_t bytes_max) except -1:
+    cdef bint take(self, Lane lane, int64_t previous, Record *record, size_t bytes_max) except -1:
         """Add a record of *lane*, or tell that it doesn't fit. One always fits into an empty draft.
 
-        *position* is the lane's before it.
+        *previous* is the position that the record finds stored.
         """
         cdef bint begins_piece = lane is not self.lane
         cdef bint begins_run = record.type != SKIPPED and (
@@ -326,22 +328,23 @@ cdef class Draft:
         if begins_run:
             more += HEAD_BYTES_MAX + TYPE_BYTES
         if begins_piece:
-            more += piece_bytes_max(lane, <size_t>len(self.table))
+            more += piece_bytes_max(lane, self.table.size)
         if self.piece_count and self.reckoned_bytes + more > bytes_max:
             return False
         self.reckoned_bytes += more
         if begins_piece:
-            self._begin_piece(lane, position, record)
+            self._begin_piece(lane, previous, record)
         self._extend_piece(&self.pieces[self.piece_count - 1], record, begins_run)
         return True
 
-    cdef void _begin_piece(self, Lane lane, int64_t position, Record *first) noexcept:
+    cdef int _begin_piece(self, Lane lane, int64_t previous, Record *first) except -1:
         cdef Piece *piece = &self.pieces[self.piece_count]
         memset(piece, 0, sizeof(Piece))
-        piece.first, piece.partition, piece.previous = first, lane.cursor.partition, position
+        piece.first, piece.partition, piece.previous = first, lane.cursor.partition, previous
         piece.topic_id = borrow(lane.topic_id)
         self.piece_count += 1
         self.lane = lane
+        return 0
 
     cdef void _extend_piece(self, Piece *piece, Record *record, bint begins_run) noexcept:
         piece.last, piece.next = record, record.offset + 1
@@ -359,13 +362,11 @@ cdef class Draft:
     cdef Batch finish(self):
         """Return what was added as a batch, and begin anew."""
         cdef Batch batch = Batch()
-        cdef size_t table_bytes = <size_t>len(self.table)
-        cdef size_t size = bytes_size(table_bytes) + TYPE_BYTES
-        cdef Slice table = borrow(self.table)
+        cdef size_t size = bytes_size(self.table.size) + TYPE_BYTES
         cdef Py_ssize_t i
         cdef uint8_t *at
         for i in range(self.piece_count):
-            piece_close(&self.pieces[i], table_bytes)
+            piece_close(&self.pieces[i], self.table.size)
             size += message_field_size(self.pieces[i].bytes)
         batch.topic = self.topic
         batch.record_count, batch.skipped_count = self.record_count, self.skipped_count
@@ -374,18 +375,18 @@ cdef class Draft:
         batch.command = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
         at = <uint8_t *>PyBytes_AS_STRING(batch.command)
         with nogil:
-            at = bytes_write(at, TABLE_FIELD, table.data, table.size)
+            at = bytes_write(at, TABLE_FIELD, self.table.data, self.table.size)
             at = number_write(at, TYPE_FIELD, COMMAND_SEQUENCE)
             for i in range(self.piece_count):
-                at = piece_write(at, &self.pieces[i], table)
+                at = piece_write(at, &self.pieces[i], self.table)
         self.clear()
         return batch
 
 
-cdef inline size_t piece_bytes_max(Lane lane, size_t topic_bytes) noexcept:
+cdef inline size_t piece_bytes_max(Lane lane, size_t topic_bytes) except 0:
     """Return what a piece takes beside its runs, at most."""
     return (2 * HEAD_BYTES_MAX + TYPE_BYTES + bytes_size(topic_bytes)
-            + bytes_size(<size_t>len(lane.topic_id)) + NUMBERS_BYTES_MAX)
+            + bytes_size(borrow(lane.topic_id).size) + NUMBERS_BYTES_MAX)
 
 
 # Sizes, known once a piece is whole.

@@ -1,0 +1,47 @@
+"""What a process has used, as Linux tells it."""
+
+import os
+from pathlib import Path
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(process_id: int) -> float:
+    """Return the CPU time that all threads of a process have used, user and system."""
+    return _cpu_s(Path(f"/proc/{process_id}/stat"))[1]
+
+
+def thread_cpu_s(process_id: int) -> dict[tuple[int, str], float]:
+    """Return the same for each thread that runs, by its id and its name."""
+    found = {}
+    for path in Path(f"/proc/{process_id}/task").iterdir():
+        try:
+            name, used_s = _cpu_s(path / "stat")
+        except OSError:  # it has just ended
+            continue
+        found[int(path.name), name] = used_s
+    return found
+
+
+def peak_bytes(process_id: int) -> int:
+    """Return the most memory that a process has had in RAM, pages of mapped files included."""
+    return _status_bytes(process_id, "VmHWM")
+
+
+def own_bytes(process_id: int) -> int:
+    """Return what it has in RAM now that is no page of a file."""
+    return _status_bytes(process_id, "RssAnon")
+
+
+def _status_bytes(process_id: int, field: str) -> int:
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"process {process_id} has no {field}")
+
+
+def _cpu_s(path: Path) -> tuple[str, float]:
+    # The second field, the name, may hold spaces; all after its ")" is plain.
+    head, _, rest = path.read_text().rpartition(")")
+    fields = rest.split()
+    return head.partition("(")[2], (int(fields[11]) + int(fields[12])) / TICKS_PER_S
