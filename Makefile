@@ -14,7 +14,7 @@ H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
-.PHONY: build run run-client test faults lint types check powercut coverage annotate model
+.PHONY: build run run-client test faults kafka-faults lint types check powercut coverage annotate model
 .PHONY: bench bench-micro conformance simulate simulate-long mutants
 .PHONY: sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
@@ -38,6 +38,12 @@ conformance: .venv/.built .venv/.requirements-dev
 # Everything that can happen to a disk, and a table of it; needs root, mount and strace.
 faults: .venv/.built .venv/.requirements-dev
 	REGATTA_DISK_FAULTS=all .venv/bin/python -m pytest tests/disk $(ARGS)
+
+# Everything that can happen to brokers, groups and nodes while topics are read, and a table of it;
+# needs a Java runtime and Maven.
+kafka-faults: .venv/.built .venv/.requirements-dev
+	REGATTA_KAFKA_FAULTS=all REGATTA_KAFKA_KILLS=$(or $(KILLS),50) \
+	  .venv/bin/python -m pytest tests/kafka/test_broker.py tests/kafka/test_faults.py $(ARGS)
 
 lint: .venv/.requirements-dev
 	.venv/bin/ruff check

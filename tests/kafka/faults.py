@@ -100,6 +100,12 @@ class TopicDaemon(Daemon):
             f"--kafka.topics={','.join(topics)}",
         )
         super().__init__(directory, certificate, *told, *SESSION_FLAGS, *flags)
+        self._told_before = 0  # characters of the log
+
+    def launch(self) -> None:
+        """Start the process without waiting for anything."""
+        self._told_before = len(self.stderr)
+        super().launch()
 
     def table(self, name: str) -> dict[bytes, bytes]:
         """Return all that a table holds, nothing if it is not there."""
@@ -116,6 +122,14 @@ class TopicDaemon(Daemon):
     def has_logged(self, text: str, count: int = 1) -> bool:
         """Tell whether so many lines of the log have *text* in them."""
         return sum(text in line for line in self.stderr.splitlines()) >= count
+
+    def wait_until_assigned(self) -> None:
+        """Return once the daemon that was launched last has partitions to read."""
+        wait_until(
+            lambda: "reading partitions" in self.stderr[self._told_before :],
+            30,
+            lambda: self.stderr,
+        )
 
     def positions(self, table: str) -> list[Stored]:
         """Return the stored positions of a table; the daemon must be down."""

@@ -14,6 +14,7 @@ from tests.kafka.broker import PASSWORD
 from tests.kafka.broker import USER
 from tests.kafka.broker import Broker
 from tests.kafka.faults import ForeignMember
+from tests.kafka.faults import long_form
 from tests.kafka.faults import records
 from tests.kafka.faults import wait_until
 from tests.kafka.records import Account
@@ -68,6 +69,7 @@ def test_the_account_is_what_a_consumer_reads(
     assert read(broker.address, topic, 1500, 3) == account.of(topic)
 
 
+@long_form
 def test_records_outlive_a_kill(
     broker: Broker, topic: str, account: Account, writer: Writer
 ) -> None:
@@ -84,6 +86,7 @@ def test_records_outlive_a_kill(
     assert [record.value for record in account.of(topic)] == [b"%d" % n for n in range(4000)]
 
 
+@long_form
 def test_a_paused_broker_goes_on(
     broker: Broker, topic: str, account: Account, writer: Writer
 ) -> None:
@@ -158,6 +161,7 @@ def test_records_can_be_deleted_and_topics_made_anew(
     assert read(broker.address, topic, 1, 4) == [Record(topic, 3, 0, b"key", b"anew")]
 
 
+@long_form
 def test_tls_asks_for_a_client_certificate_and_its_host_name_is_no_match(
     broker: Broker, topic: str, account: Account, writer: Writer
 ) -> None:

@@ -6,6 +6,7 @@ long forms, REGATTA_KAFKA_KILLS for more kills.
 
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ from tests.kafka.faults import Stream
 from tests.kafka.faults import TopicDaemon
 from tests.kafka.faults import assert_equal
 from tests.kafka.faults import is_long
+from tests.kafka.faults import long_form
 from tests.kafka.faults import outcome_of
 from tests.kafka.faults import records
 from tests.kafka.faults import wait_until
@@ -61,12 +63,12 @@ def test_a_broker_is_killed_and_starts_again(
     daemon = daemon_of([topic])
     daemon.start()
     kill_count = 4 if is_long else 1
-    with Stream(writer, topic, 4, 20_000):
+    with Stream(writer, topic, 4, 20_000 if is_long else 4_000):
         for _ in range(kill_count):
             wait_until(lambda: bool(daemon.table(topic)), 20, "something is consumed")
-            time.sleep(0.5)
+            time.sleep(0.3)
             broker.kill_9()
-            time.sleep(0.5)
+            time.sleep(0.2)
             broker.start()
             time.sleep(0.5)
     scene = Scene(broker, daemon, account)
@@ -79,7 +81,7 @@ def test_a_broker_stands_still(
     broker: Broker, daemon_of: DaemonOf, topic: str, account: Account, report: Report
 ) -> None:
     broker.create_topic(topic, 4)
-    pause_s = 15 if is_long else 4
+    pause_s = 15 if is_long else 2
     daemon = daemon_of([topic])
     daemon.start()
     with Stream(Writer(broker.address, account), topic, 4, 10_000):
@@ -106,24 +108,20 @@ def test_a_daemon_is_killed_while_it_catches_up(
     daemon = daemon_of([topic], "--kafka.property=session.timeout.ms=1000")
     fill(writer, topic, partition_count, 10_000, 0)
     kills_on_the_way = kills_while_starting = 0
+    before: dict[int, int] = {}
     for round_number in range(1, KILL_COUNT + 1):
         fill(writer, topic, partition_count, 5_000, round_number)
-        before = positions_of(daemon, topic)
-        assigned_count = daemon.stderr.count("reading partitions")
         daemon.launch()
-        if chance.random() < 0.2:
+        if chance.random() < 0.15:
             time.sleep(chance.uniform(0, 2))
             kills_while_starting += 1
         else:
-            wait_until(
-                lambda seen=assigned_count: daemon.stderr.count("reading partitions") > seen,  # type: ignore[misc]
-                30,
-                lambda: daemon.stderr,
-            )
-            time.sleep(chance.uniform(0, 0.3))
+            daemon.wait_until_assigned()
+            time.sleep(chance.uniform(0, 0.15))
         daemon.kill_9()
         after = positions_of(daemon, topic)
         kills_on_the_way += before != after and after != account.ends(topic)
+        before = after
     daemon.start()
     scene = Scene(broker, daemon, account)
     scene.wait_until_consumed(topic)
@@ -165,6 +163,29 @@ def test_foreign_members_join_and_leave(
     scene.wait_until_consumed(topic)
     name = f"foreign members joined and left the group {visit_count} times, under load"
     report(scene.judge(name, topic, f"{taken} times a partition was taken away; 12 partitions"))
+
+
+@long_form
+def test_a_daemon_stands_still_while_others_have_its_partitions(
+    broker: Broker, daemon_of: DaemonOf, topic: str, account: Account, report: Report
+) -> None:
+    broker.create_topic(topic, 12)
+    daemon = daemon_of([topic])
+    daemon.start()
+    turn_count = 5
+    with Stream(Writer(broker.address, account), topic, 12, 20_000):
+        for _ in range(turn_count):
+            daemon.wait_until_assigned()
+            time.sleep(0.5)
+            with ForeignMember(broker.address, daemon.group_id, topic) as foreigner:
+                os.kill(daemon.process_id, signal.SIGSTOP)
+                wait_until(lambda f=foreigner: f.partition_count_max == 12, 20, "it has all")  # type: ignore[misc]
+                os.kill(daemon.process_id, signal.SIGCONT)
+                time.sleep(0.5)
+    scene = Scene(broker, daemon, account)
+    scene.wait_until_consumed(topic)
+    note = f"{turn_count} times, until the group had given all 12 partitions to another member"
+    report(scene.judge("daemon stood still longer than its session", topic, note))
 
 
 def test_a_compacted_topic_with_tombstones(
@@ -477,8 +498,9 @@ def test_a_stop_leaves_the_group_at_once(
     stop_s = time.monotonic() - began_s
     assert not broker.members(daemon.group_id)
     assert stop_s < 5
-    stored = {position.partition: position.next for position in daemon.positions(topic)}
-    assert broker.committed(daemon.group_id, topic).items() <= stored.items()
+    stored = positions_of(daemon, topic)
+    assert stored != account.ends(topic), "it had read everything"
+    assert broker.committed(daemon.group_id, topic) == stored
     daemon.start()
     scene = Scene(broker, daemon, account)
     scene.wait_until_consumed(topic)
