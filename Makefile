@@ -186,7 +186,7 @@ sanitize-short: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(call PYTEST_OF,sanitize) $(SANITIZED_TESTS_SHORT)
 
 # Inputs by the million, each made from its number, on the build with sanitizers. TARGET is http2,
-# range, command, json or raft; all of them if it is not given. One input by itself:
+# range, command, json, raft or kafka-batch; all of them if it is not given. One input by itself:
 # `make fuzz INPUTS=1 FIRST=4711`.
 fuzz: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize:$(CURDIR) .venv/bin/python \

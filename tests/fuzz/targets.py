@@ -46,6 +46,7 @@ from regatta.table._leaders import Leaders
 from regatta.table._range import RangeSink
 from tests.fuzz import documents
 from tests.fuzz import hostile
+from tests.fuzz import kafka
 from tests.fuzz import messages
 from tests.fuzz import raft
 from tests.fuzz.frames import DATA
@@ -414,10 +415,20 @@ def raft_messages(directory: Path) -> Iterator[Run]:
     yield run
 
 
+# Kafka: what a topic holds.
+
+
+@contextmanager
+def kafka_batches(directory: Path) -> Iterator[Run]:
+    """Polls of records, held to a model."""
+    yield kafka.check_batches
+
+
 TARGETS = {
     "http2": http2,
     "range": ranges,
     "command": commands,
     "json": json_bodies,
     "raft": raft_messages,
+    "kafka-batch": kafka_batches,
 }

@@ -1,6 +1,6 @@
 """What librdkafka is told, how wrong properties and files end the start, and questions to brokers.
 
-The brokers are those of librdkafka's mock cluster: sockets and Kafka's protocol, no disk.
+The brokers are librdkafka's mock cluster, and a real one for what that does not tell.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka import KafkaException
-from confluent_kafka import Producer
 from confluent_kafka import Uuid
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import TopicDescription
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +33,8 @@ from regatta.kafka.client import topic_ids
 from regatta.kafka.client import wait_for_topics
 from regatta.kafka_properties import REMEDIES
 from regatta.kafka_properties import TlsFiles
+from tests.kafka.broker import Broker
+from tests.kafka.mock_cluster import MockCluster
 
 NOBODY = "127.0.0.1:1"
 KEY_PASSWORD = "a passphrase"
@@ -88,22 +90,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     return TlsFiles(directory / "ca.crt", directory / "own.crt", directory / "own.key")
 
 
-class MockCluster:
-    """Brokers inside librdkafka, which live as long as this object."""
-
-    def __init__(self) -> None:
-        self._producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-        (broker,) = self._producer.list_topics(timeout=10).brokers.values()
-        self.address = f"{broker.host}:{broker.port}"
-
-    def create(self, topic: str) -> None:
-        """Make a topic by writing to it."""
-        self._producer.produce(topic, b"value", b"key")
-        assert self._producer.flush(10) == 0
-
-    def topics(self) -> set[str]:
-        """Return the names of all topics."""
-        return set(self._producer.list_topics(timeout=10).topics)
+def topics_of(cluster: MockCluster) -> set[str]:
+    """Return the names of all topics."""
+    admin = AdminClient({"bootstrap.servers": cluster.address, "log_level": 0})
+    return set(admin.list_topics(timeout=10).topics)
 
 
 @pytest.fixture
@@ -262,19 +252,19 @@ def test_waiting_ends_when_every_topic_has_a_partition(cluster: MockCluster) -> 
         while len(told) < 3:
             await asyncio.sleep(0.01)
         assert set(told) == {"waiting for a partition of a, b"}
-        assert cluster.topics() == set()  # asking creates nothing
-        cluster.create("b")
+        assert topics_of(cluster) == set()  # asking creates nothing
+        cluster.produce("b", [(b"key", b"value")])
         while told[-1] != "waiting for a partition of a":
             await asyncio.sleep(0.01)
         assert not waiting.done()
-        cluster.create("a")
+        cluster.produce("a", [(b"key", b"value")])
         await waiting
 
     asyncio.run(asyncio.wait_for(scene(), 20))
 
 
 def test_topics_that_are_there_are_found_at_once(cluster: MockCluster) -> None:
-    cluster.create("a")
+    cluster.produce("a", [(b"key", b"value")])
     waiting = wait_for_topics(properties(cluster.address), ["a"], lambda text: None)
     asyncio.run(asyncio.wait_for(waiting, client.ask_interval_s - 1))
 
@@ -308,7 +298,27 @@ def test_waiting_ends_at_once_when_it_is_cancelled(monkeypatch: pytest.MonkeyPat
     assert time.monotonic() - begin_s < 5
 
 
-# Topic ids. The mock cluster has no controller, whom librdkafka asks: real brokers tell ids.
+# Topic ids. The mock cluster has no controller, whom librdkafka asks.
+
+
+def test_a_topic_that_is_made_anew_has_another_id(broker: Broker, topic: str) -> None:
+    admin = admin_client(properties(broker.address))
+    broker.create_topic(topic, 3)
+    first = topic_ids(admin, [topic], 10.0)[topic]
+    assert len(first) == 16
+    broker.add_partitions(topic, 4)
+    assert topic_ids(admin, [topic, "no-such-topic"], 10.0) == {topic: first, "no-such-topic": b""}
+    broker.delete_topic(topic)
+    broker.create_topic(topic, 3)
+    second = topic_ids(admin, [topic], 10.0)[topic]
+    assert len(second) == 16
+    assert second != first
+
+
+def test_waiting_ends_with_a_topic_of_a_real_broker(broker: Broker, topic: str) -> None:
+    broker.create_topic(topic)
+    waiting = wait_for_topics(properties(broker.address), [topic], lambda text: None)
+    asyncio.run(asyncio.wait_for(waiting, 20))
 
 
 def described(topic_id: Uuid) -> Future[TopicDescription]:
