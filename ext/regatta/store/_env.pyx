@@ -501,6 +501,9 @@ cdef void cursor_close(MDB_cursor *cursor) noexcept nogil:
 cdef int cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op) noexcept nogil:
     return mdb_cursor_get(cursor, key, value, op)
 
+cdef int cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *value, unsigned int flags) noexcept nogil:
+    return mdb_cursor_put(cursor, key, value, flags)
+
 cdef int cursor_delete(MDB_cursor *cursor) noexcept nogil:
     return mdb_cursor_del(cursor, 0)
 

@@ -30,14 +30,18 @@ from regatta.store._catalogue cimport group_store
 from regatta.store._catalogue cimport name_lookup
 from regatta.store._catalogue cimport name_store
 from regatta.store._env cimport Environment
+from regatta.store._env cimport cursor_close
+from regatta.store._env cimport cursor_open
 from regatta.store._env cimport env_sync
 from regatta.store._env cimport txn_abort
 from regatta.store._env cimport txn_begin
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_RDONLY
+from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._pairs cimport Outcome
 from regatta.store._pairs cimport pair_put
+from regatta.store._pairs cimport pair_put_at
 from regatta.store._pairs cimport pairs_delete
 from regatta.store._pairs cimport pairs_discard
 from regatta.store._pairs cimport refuse
@@ -397,7 +401,10 @@ cdef class Machine(TurnWriter):
         cdef Pair pair
         cdef Query query
         cdef uint64_t deleted
-        cdef int code = 0
+        cdef MDB_cursor *cursor = NULL
+        cdef int code = cursor_open(txn, self.environment.data, &cursor)
+        if code != 0:
+            return code
         memset(&query, 0, sizeof(query))
         while code == 0 and next_message(&rest, COMMAND_BATCH_FIELD, &message) > 0:
             if pair_decode(message, &pair) < 0:
@@ -407,12 +414,12 @@ cdef class Machine(TurnWriter):
                 continue
             self.record_count += 1
             if type == COMMAND_PUT_BATCH:
-                code = pair_put(txn, self.environment.data, &group.table, pair.key, pair.value,
-                                revision, NULL, 0)
+                code = pair_put_at(cursor, &group.table, pair.key, pair.value, revision, NULL, 0)
             else:
                 query.key = pair.key
                 code = pairs_delete(txn, self.environment.data, &group.table, &query,
                                     NULL, 0, NULL, &deleted)
+        cursor_close(cursor)
         return code
 
     cdef int _run_sequence(self, MDB_txn *txn, Group *group, Slice rest, uint64_t revision,

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t
 from libc.stdint cimport uint64_t
 
+from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_dbi
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._scan cimport Query
@@ -22,6 +23,10 @@ cdef enum:                      # beside 0 and LMDB's codes, which are errno val
 # *number*. The key is 1 to USER_KEY_MAX bytes.
 cdef int pair_put(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice key, Slice value,
                   uint64_t revision, Buffer *previous, uint32_t number) noexcept nogil
+# The same with a cursor of the transaction, which saves most of the search for a pair that is near
+# the one before.
+cdef int pair_put_at(MDB_cursor *cursor, Table *table, Slice key, Slice value, uint64_t revision,
+                     Buffer *previous, uint32_t number) noexcept nogil
 # Delete what *query* selects (key and range_end alone count); *previous* as above. *work* bounds
 # what is looked at, NULL if nothing does; when it is exhausted, some pairs may be deleted already.
 cdef int pairs_delete(MDB_txn *txn, MDB_dbi dbi, Table *table, const Query *query,

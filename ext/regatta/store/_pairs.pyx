@@ -5,9 +5,11 @@ from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_delete
 from regatta.store._env cimport cursor_get
 from regatta.store._env cimport cursor_open
-from regatta.store._env cimport get
-from regatta.store._env cimport put
+from regatta.store._env cimport cursor_put
+from regatta.store._lmdb_h cimport MDB_CURRENT
+from regatta.store._lmdb_h cimport MDB_KEYEXIST
 from regatta.store._lmdb_h cimport MDB_NEXT
+from regatta.store._lmdb_h cimport MDB_NOOVERWRITE
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_RESERVE
 from regatta.store._lmdb_h cimport MDB_SET_KEY
@@ -46,33 +48,58 @@ cdef int DATA_LOSS = Code.DATA_LOSS
 
 cdef int pair_put(MDB_txn *txn, MDB_dbi dbi, Table *table, Slice key, Slice value,
                   uint64_t revision, Buffer *previous, uint32_t number) noexcept nogil:
-    cdef uint8_t[STORED_KEY_MAX] key_bytes
-    cdef MDB_val stored, old, room
-    cdef Record record
-    cdef uint64_t create_revision = revision
-    cdef int code
-    stored_key(key_bytes, table.id, key, &stored)
-    code = get(txn, dbi, &stored, &old)
-    if code == 0:
-        if previous != NULL:
-            if record_open(&stored, &old, &record) < 0:
-                return PAIRS_DAMAGED
-            if write_pair(previous, number, &stored, &record, False) < 0:
-                return ENOMEM
-        # A damaged pair may be overwritten: that is how it is mended.
-        if record_parse(&old, &record) == 0:
-            create_revision = record.create_revision
-        table.byte_count -= stored.mv_size + old.mv_size
-    elif code == MDB_NOTFOUND:
-        table.key_count += 1
-    else:
-        return code
-    room.mv_data, room.mv_size = NULL, record_size(create_revision, revision, value.size)
-    code = put(txn, dbi, &stored, &room, MDB_RESERVE)
+    cdef MDB_cursor *cursor = NULL
+    cdef int code = cursor_open(txn, dbi, &cursor)
     if code != 0:
         return code
-    record_write(&stored, &room, create_revision, revision, value)
+    code = pair_put_at(cursor, table, key, value, revision, previous, number)
+    cursor_close(cursor)
+    return code
+
+
+cdef int pair_put_at(MDB_cursor *cursor, Table *table, Slice key, Slice value, uint64_t revision,
+                     Buffer *previous, uint32_t number) noexcept nogil:
+    cdef uint8_t[STORED_KEY_MAX] key_bytes
+    cdef MDB_val stored, room
+    cdef int code
+    stored_key(key_bytes, table.id, key, &stored)
+    # As if it were new, so that one search does for a pair that is.
+    room.mv_data, room.mv_size = NULL, record_size(revision, revision, value.size)
+    code = cursor_put(cursor, &stored, &room, MDB_NOOVERWRITE | MDB_RESERVE)
+    if code == MDB_KEYEXIST:
+        return _replace(cursor, table, &stored, &room, value, revision, previous, number)
+    if code != 0:
+        return code
+    record_write(&stored, &room, revision, revision, value)
+    table.key_count += 1
     table.byte_count += stored.mv_size + room.mv_size
+    return 0
+
+
+cdef int _replace(MDB_cursor *cursor, Table *table, MDB_val *stored, const MDB_val *old,
+                  Slice value, uint64_t revision, Buffer *previous,
+                  uint32_t number) noexcept nogil:
+    """Put a pair in the place of *old*, on which the cursor stands."""
+    cdef MDB_val room
+    cdef Record record
+    cdef uint64_t create_revision = revision
+    cdef size_t old_size = old.mv_size
+    cdef int code
+    if previous != NULL:
+        if record_open(stored, old, &record) < 0:
+            return PAIRS_DAMAGED
+        if write_pair(previous, number, stored, &record, False) < 0:
+            return ENOMEM
+    # A damaged pair may be overwritten: that is how it is mended.
+    if record_parse(old, &record) == 0:
+        create_revision = record.create_revision
+    room.mv_data, room.mv_size = NULL, record_size(create_revision, revision, value.size)
+    code = cursor_put(cursor, stored, &room, MDB_CURRENT | MDB_RESERVE)
+    if code != 0:
+        return code
+    record_write(stored, &room, create_revision, revision, value)
+    table.byte_count += room.mv_size
+    table.byte_count -= old_size
     return 0
 
 
