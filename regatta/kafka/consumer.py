@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import random
 import threading
 import time
@@ -46,7 +45,6 @@ identify_s = 30.0  # between looks whether a topic was made anew
 identify_timeout_s = 5.0
 watermark_timeout_s = 5.0
 settle_s = 5.0  # for what is in flight when partitions are given up or the node stops
-niceness = 10  # of the thread
 skip_lines_max = 100  # of one poll
 
 
@@ -143,8 +141,6 @@ class Consumer:
     # The thread.
 
     def _run(self) -> None:
-        # Reads come first where there are too few CPUs; librdkafka's own threads inherit it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         backoff = Backoff(random.Random())
         while not self._stopping.is_set():
             try:
