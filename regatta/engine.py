@@ -181,14 +181,16 @@ class Engine:
         encoded = command.SerializeToString()
         return self._driver.propose(group, encoded, adds_data=adds_data(command))
 
-    async def propose_batch(self, table: bytes, command: bytes) -> None:
-        """Put an encoded Command with records of a topic into the log of *table*; see it applied.
+    async def propose_batch(self, table: bytes, command: bytes) -> asyncio.Future[Applied]:
+        """Put an encoded Command with records of a topic into the log of *table*.
 
-        The table is made if there is none. Raises Aborted when one of its sources is not at the
-        stored position, so that its records are not applied, and what `propose` raises.
+        Returns once it is on its way there, after all that was proposed before it; the future tells
+        what applying it came to. The table is made if there is none. Raises what `propose` raises;
+        the future raises Aborted when one of the sources is not at the stored position, so that its
+        records are not applied.
         """
         group = await self.group_for_write(table)
-        await self._driver.propose(group, command, adds_data=True)
+        return self._driver.propose(group, command, adds_data=True)
 
     async def empty_all_tables(self) -> None:
         """Delete every pair of every table, through the log. The tables stay."""

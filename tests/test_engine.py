@@ -14,6 +14,7 @@ from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.store import Position
 from regatta.store.space import Room
+from tests.table.nodes import apply_batch
 from tests.table.nodes import engine_in
 from tests.table.nodes import pairs
 from tests.table.nodes import put
@@ -106,7 +107,7 @@ def test_a_topics_batches_make_the_table_and_move_its_position(tmp_path: Path) -
         async with engine_in(tmp_path) as engine:
             assert engine.positions(b"table") == []
             in_flight = [batch(n, n + 1, b"%d" % n) for n in range(20)]
-            await asyncio.gather(*[engine.propose_batch(b"table", one) for one in in_flight])
+            await asyncio.gather(*[apply_batch(engine, b"table", one) for one in in_flight])
             assert engine.positions(b"table") == [Position("table", 0, 20, 20, 0, b"id")]
             assert sorted(pairs(engine)) == sorted(b"%d" % n for n in range(20))
 
@@ -121,11 +122,11 @@ def test_a_topics_batches_make_the_table_and_move_its_position(tmp_path: Path) -
 def test_a_batch_that_comes_late_is_aborted(tmp_path: Path) -> None:
     async def run() -> None:
         async with engine_in(tmp_path) as engine:
-            await engine.propose_batch(b"table", batch(0, 1, b"first"))
+            await apply_batch(engine, b"table", batch(0, 1, b"first"))
             outcomes = await asyncio.gather(
-                engine.propose_batch(b"table", batch(0, 1, b"again")),
-                engine.propose_batch(b"table", batch(1, 2, b"second")),
-                engine.propose_batch(b"table", batch(5, 6, b"early")),
+                apply_batch(engine, b"table", batch(0, 1, b"again")),
+                apply_batch(engine, b"table", batch(1, 2, b"second")),
+                apply_batch(engine, b"table", batch(5, 6, b"early")),
                 return_exceptions=True,
             )
             assert [type(one) for one in outcomes] == [Aborted, type(None), Aborted]
@@ -138,12 +139,12 @@ def test_a_batch_that_comes_late_is_aborted(tmp_path: Path) -> None:
 def test_a_table_that_is_emptied_begins_its_topics_anew(tmp_path: Path) -> None:
     async def run() -> None:
         async with engine_in(tmp_path) as engine:
-            await engine.propose_batch(b"table", batch(0, 9, b"key"))
+            await apply_batch(engine, b"table", batch(0, 9, b"key"))
             await engine.empty_all_tables()
             assert engine.positions(b"table") == []
             with pytest.raises(Aborted):
-                await engine.propose_batch(b"table", batch(9, 10, b"next"))
-            await engine.propose_batch(b"table", batch(0, 9, b"key"))
+                await apply_batch(engine, b"table", batch(9, 10, b"next"))
+            await apply_batch(engine, b"table", batch(0, 9, b"key"))
             assert pairs(engine) == {b"key": b""}
 
     asyncio.run(run())
@@ -153,7 +154,7 @@ def test_a_batch_of_a_bad_table_name_is_refused(tmp_path: Path) -> None:
     async def run() -> None:
         async with engine_in(tmp_path) as engine:
             with pytest.raises(InvalidArgument, match="table must"):
-                await engine.propose_batch(b"a/b", batch(0, 1, b"key"))
+                await apply_batch(engine, b"a/b", batch(0, 1, b"key"))
 
     asyncio.run(run())
 
@@ -161,12 +162,12 @@ def test_a_batch_of_a_bad_table_name_is_refused(tmp_path: Path) -> None:
 def test_a_batch_needs_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         async with engine_in(tmp_path) as engine:
-            await engine.propose_batch(b"table", batch(0, 1, b"key"))
+            await apply_batch(engine, b"table", batch(0, 1, b"key"))
             with monkeypatch.context() as patch:
                 patch.setattr(Room, "admit", lambda *_: False)
                 with pytest.raises(ResourceExhausted):
-                    await engine.propose_batch(b"table", batch(1, 2, b"more"))
-            await engine.propose_batch(b"table", batch(1, 2, b"more"))
+                    await apply_batch(engine, b"table", batch(1, 2, b"more"))
+            await apply_batch(engine, b"table", batch(1, 2, b"more"))
             assert [one.next for one in engine.positions(b"table")] == [2]
 
     asyncio.run(run())

@@ -31,6 +31,7 @@ DEFAULTS = {
     "session.timeout.ms": "10000",
     "heartbeat.interval.ms": "3000",
     "topic.metadata.refresh.interval.ms": "10000",  # how soon new partitions are seen
+    "reconnect.backoff.ms": "500",  # doubled up to 10 s, while a broker can't be reached
     "fetch.max.bytes": "10000000",
     "fetch.queue.backoff.ms": "10",  # a full queue is looked at again so soon
     "queued.max.messages.kbytes": "65536",  # fetched ahead, of each partition

@@ -3,13 +3,13 @@
 import asyncio
 import json
 import logging
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING
@@ -26,12 +26,16 @@ from regatta.kafka._batch import Cursor
 from regatta.kafka._batch import Skip
 from regatta.kafka._batch import encode
 from regatta.kafka.backoff import Backoff
+from regatta.kafka.client_log import Seldom
+from regatta.kafka.client_log import repeat_s
 from regatta.kafka.feed import Feed
 from regatta.kafka.progress import Progress
 from regatta.kafka.progress import unknown
 from regatta.kafka.topic import Topic
 
 log = logging.getLogger("regatta.consumer")
+client_log = log.getChild("client")
+client_log.addFilter(Seldom())
 
 records_max = 1_000  # of one poll, and so of one batch
 batch_bytes_max = 4 * 1024 * 1024  # of one batch's command, unless a single record takes more
@@ -42,7 +46,7 @@ identify_s = 30.0  # between looks whether a topic was made anew
 identify_timeout_s = 5.0
 watermark_timeout_s = 5.0
 settle_s = 5.0  # for what is in flight when partitions are given up or the node stops
-repeat_s = 60.0  # before the same trouble is logged again
+niceness = 10  # of the thread
 skip_lines_max = 100  # of one poll
 
 
@@ -120,8 +124,8 @@ class Consumer:
         self._rebalance_count = 0
         self._logged: dict[str, float] = {}  # when which trouble was last logged
         self._upkeep_at_s = self._compare_at_s = self._identify_at_s = 0.0
-        self._identifying: Future[dict[str, bytes]] | None = None
-        self._identifier = ThreadPoolExecutor(1, "regatta-kafka-ids")
+        self._identifying = False
+        self._identified: SimpleQueue[dict[str, bytes]] = SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="regatta-kafka", daemon=True)
 
@@ -134,11 +138,12 @@ class Consumer:
         """Let what is in flight finish for a few seconds, tell the group, and leave it."""
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
-        self._identifier.shutdown(wait=False, cancel_futures=True)
 
     # The thread.
 
     def _run(self) -> None:
+        # Reads come first where there are too few CPUs; librdkafka's own threads inherit it.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         backoff = Backoff(random.Random())
         while not self._stopping.is_set():
             try:
@@ -151,7 +156,7 @@ class Consumer:
     def _consume(self, backoff: Backoff) -> None:
         client = Client(
             dict(self._properties) | {"error_cb": self._on_error, "stats_cb": self._on_statistics},
-            logger=log.getChild("client"),
+            logger=client_log,
         )
         try:
             client.subscribe(
@@ -447,17 +452,25 @@ class Consumer:
 
     def _identify_now_and_then(self, client: Client, now_s: float) -> None:
         """Find topics that were made anew while they are being read."""
-        if self._identifying is None:
+        if not self._identifying:
             if now_s >= self._identify_at_s:
-                self._identify_at_s = now_s + identify_s
-                self._identifying = self._identifier.submit(self._identify)
-        elif self._identifying.done():
-            ids, self._identifying = self._identifying.result(), None
-            for topic in self._topics.values():
-                found = ids.get(topic.name, b"")
-                if found and topic.id and found != topic.id and not topic.held:
-                    self._hold(client, topic, Aborted("the topic was made anew"))
-                topic.id = found or topic.id
+                self._identify_at_s, self._identifying = now_s + identify_s, True
+                # An answer may take seconds, which neither records nor the end should wait for.
+                threading.Thread(
+                    target=lambda: self._identified.put(self._identify()),
+                    name="regatta-kafka-ids",
+                    daemon=True,
+                ).start()
+        elif not self._identified.empty():
+            self._identifying = False
+            self._heed_ids(client, self._identified.get())
+
+    def _heed_ids(self, client: Client, ids: Mapping[str, bytes]) -> None:
+        for topic in self._topics.values():
+            found = ids.get(topic.name, b"")
+            if found and topic.id and found != topic.id and not topic.held:
+                self._hold(client, topic, Aborted("the topic was made anew"))
+            topic.id = found or topic.id
 
     def _read(self) -> Reading:
         brokers = self._statistics.get("brokers", {}).values()

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+from collections import deque
+from functools import partial
 from queue import Empty
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from regatta.engine import Applied
 from regatta.engine import Engine
 from regatta.errors import Internal
 from regatta.errors import RegattaError
@@ -15,7 +18,7 @@ from regatta.kafka._batch import Batch
 log = logging.getLogger("regatta.consumer")
 
 # In flight, so that fetching, logging and applying overlap; the bytes are those of the commands.
-batches_max = 64
+batches_max = 128
 bytes_max = 32 * 1024 * 1024
 
 
@@ -33,7 +36,9 @@ class Feed:
         self._engine = engine
         self._loop = loop
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
-        self._proposing: set[asyncio.Task[None]] = set()  # the loop's
+        # These two are the loop's: batches that it has yet to propose, and the task that does.
+        self._waiting: deque[Batch] = deque()
+        self._proposing: asyncio.Task[None] | None = None
         self._count = 0
         self._bytes = 0
 
@@ -74,19 +79,33 @@ class Feed:
     # On the event loop.
 
     def _begin(self, batch: Batch) -> None:
-        task = self._loop.create_task(self._propose(batch))
-        self._proposing.add(task)
-        task.add_done_callback(self._proposing.discard)
+        self._waiting.append(batch)
+        if self._proposing is None or self._proposing.done():
+            self._proposing = self._loop.create_task(self._propose())
 
-    async def _propose(self, batch: Batch) -> None:
-        error: RegattaError | None = Unavailable("the node is stopping")
-        try:
-            await self._engine.propose_batch(batch.topic.encode(), batch.command)
-            error = None
-        except RegattaError as refusal:
-            error = refusal
-        except Exception as fault:
-            log.exception("a batch of topic %s could not be proposed", batch.topic)
-            error = Internal(f"{type(fault).__name__}: {fault}")
-        finally:
-            self._outcomes.put(Outcome(batch, error))
+    async def _propose(self) -> None:
+        # One after the other: a batch must not overtake another while their table is being made.
+        while self._waiting:
+            batch = self._waiting.popleft()
+            try:
+                applied = await self._engine.propose_batch(batch.topic.encode(), batch.command)
+            except RegattaError as error:
+                self._outcomes.put(Outcome(batch, error))
+            except Exception as fault:
+                self._outcomes.put(Outcome(batch, error_of_fault(batch, fault)))
+            else:
+                applied.add_done_callback(partial(self._finish, batch))
+
+    def _finish(self, batch: Batch, applied: asyncio.Future[Applied]) -> None:
+        fault: BaseException | None = Unavailable("the node is stopping")
+        if not applied.cancelled():
+            fault = applied.exception()
+        if fault is not None and not isinstance(fault, RegattaError):
+            fault = error_of_fault(batch, fault)
+        self._outcomes.put(Outcome(batch, fault))
+
+
+def error_of_fault(batch: Batch, fault: BaseException) -> RegattaError:
+    """Log a fault of ours, and return the error that stands for it."""
+    log.error("a batch of topic %s could not be applied", batch.topic, exc_info=fault)
+    return Internal(f"{type(fault).__name__}: {fault}")

@@ -15,6 +15,7 @@ from regatta.kafka import Consumer
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
 from tests.kafka.mock_cluster import MockCluster
+from tests.table.nodes import apply_batch
 from tests.table.nodes import engine_in
 from tests.table.nodes import pairs
 
@@ -120,7 +121,7 @@ def test_a_position_that_others_move_is_taken_over(tmp_path: Path, cluster: Mock
     async def scene() -> None:
         async with engine_in(tmp_path) as engine, consuming(engine, cluster):
             await until(lambda: position(engine).next == 10)
-            await engine.propose_batch(TABLE, foreign_batch(10, 12))
+            await apply_batch(engine, TABLE, foreign_batch(10, 12))
             cluster.produce(TOPIC, numbered(10, 14))
             await until(lambda: position(engine).next == 14)
             assert position(engine).applied == 10 + 1 + 2

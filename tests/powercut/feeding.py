@@ -12,6 +12,7 @@ from regatta.engine import Position
 from regatta.errors import Aborted
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
+from tests.table.nodes import apply_batch
 
 TABLE = b"fed"
 PARTITIONS = (0, 1)
@@ -67,7 +68,7 @@ async def feed_partition(engine: Engine, notes: int, partition: int, first: int,
     commands = [batch(partition, begin, begin + size) for begin in begins]
     payloads = [Command(type=Command.SEQUENCE, sequence=[one]) for one in commands for _ in (1, 2)]
     outcomes = await asyncio.gather(
-        *[engine.propose_batch(TABLE, one.SerializeToString()) for one in payloads],
+        *[apply_batch(engine, TABLE, one.SerializeToString()) for one in payloads],
         return_exceptions=True,
     )
     refused = [isinstance(outcome, Aborted) for outcome in outcomes]

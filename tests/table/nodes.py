@@ -52,3 +52,8 @@ def pairs(engine: Engine, table: bytes = TABLE) -> dict[bytes, bytes]:
         scan.finish_page()
         found |= {kv.key: kv.value for kv in RangeResponse.FromString(scan.take_page()[0]).kvs}
     return found
+
+
+async def apply_batch(engine: Engine, table: bytes, command: bytes) -> None:
+    """Propose a topic's batch and return when it is applied."""
+    await (await engine.propose_batch(table, command))
