@@ -554,3 +554,23 @@ def test_a_stop_leaves_the_group_at_once(
     scene.wait_until_consumed(topic)
     note = f"the stop took {stop_s:.1f} s, and there was no member right after it"
     report(scene.judge("stopped in the middle of catching up", topic, note))
+
+
+@long_form
+def test_a_table_is_emptied_while_members_come_and_go(
+    broker: Broker, daemon_of: DaemonOf, topic: str, account: Account, report: Report
+) -> None:
+    broker.create_topic(topic, 12)
+    fill(Writer(broker.address, account), topic, 12, 10_000, 1)
+    scene = Scene(broker, slow(daemon_of([topic])), account)
+    scene.daemon.start()
+    visit_count = 6
+    with scene.daemon.channel() as channel:
+        for _ in range(visit_count):
+            scene.daemon.wait_until_assigned()
+            with ForeignMember(broker.address, scene.daemon.group_id, topic) as foreigner:
+                Maintenance(channel).reset()
+                wait_until(lambda f=foreigner: bool(f.partition_count_max), 20, "it has a share")  # type: ignore[misc]
+    scene.wait_until_consumed(topic)
+    note = f"{visit_count} times, with batches in flight; every sync took a second longer"
+    report(scene.judge("table emptied while members come and go", topic, note))
