@@ -243,6 +243,12 @@ class Consumer:
         except KafkaException as error:  # what is fetched meanwhile is dropped
             log.debug("can't pause topic %s: %s", topic.name, error)
 
+    def _unpause(self, client: Client, topic: Topic) -> None:
+        try:
+            client.resume(partitions_of(topic))
+        except KafkaException as error:
+            log.warning("can't go on with topic %s: %s", topic.name, error)
+
     def _resume(self, client: Client, topic: Topic) -> None:
         """Go on from the stored positions."""
         stored = {position.partition: position for position in self._positions(topic)}
@@ -303,6 +309,9 @@ class Consumer:
         for topic in topics:
             if topic.held:
                 self._pause(client, topic)
+            else:
+                # A partition that was given up while it was paused comes back paused.
+                self._unpause(client, topic)
 
     def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
         self._settle(client)
