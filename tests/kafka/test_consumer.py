@@ -206,6 +206,9 @@ class Rebalancing:
     def unassign(self) -> None:
         pass
 
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        pass
+
 
 def test_a_record_from_before_a_rebalance_is_not_taken(tmp_path: Path) -> None:
     async def scene() -> None:
