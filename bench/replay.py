@@ -4,9 +4,9 @@
     python -m bench.replay --call range100       # 100 pairs from a random key on; see CALLS
     python -m bench.replay --echo                # the protocol alone: the tests' sink answers
 
-What it prints is the CPU time of a call in protocol, codec and store, and for answers larger than a
-kilobyte, what copying their bytes would take. Requests come in batches of --streams, as they do from
-a client that keeps so many calls in flight.
+What it prints is the CPU time of a call in protocol, codec and store, and for answers larger than
+a kilobyte, what copying their bytes would take. Requests come in batches of --streams, as they do
+from a client that keeps so many calls in flight.
 """
 
 import argparse
@@ -116,15 +116,18 @@ def record(arguments: argparse.Namespace) -> tuple[CallSink, list[bytes], int]:
 
     def exchange() -> int:
         nonlocal output_bytes
-        pieces.append(client.data_to_send())
-        session.receive(pieces[-1])
-        while output := session.output(1 << 20):
-            output_bytes += len(output)
-            client.receive_data(output)
-        return sum(
-            type(event) is ngh2.TrailersReceived and event.headers == ((b"grpc-status", b"0"),)
-            for event in client.events()
-        )
+        answered = 0
+        while piece := client.data_to_send():  # again for its window's updates
+            pieces.append(piece)
+            session.receive(piece)
+            while output := session.output(1 << 20):
+                output_bytes += len(output)
+                client.receive_data(output)
+            answered += sum(
+                type(event) is ngh2.TrailersReceived and event.headers == ((b"grpc-status", b"0"),)
+                for event in client.events()
+            )
+        return answered
 
     exchange()
     chance = random.Random(1)
