@@ -7,8 +7,8 @@ from regatta.http2 import CallSink
 from regatta.measure import NativeCalls
 from regatta.raft import Entry
 from regatta.table._leaders import Leaders
-from regatta.table.group import AnyProposal
 from regatta.table.group import Group
+from regatta.table.group import Proposal
 
 @final
 class Queue:
@@ -35,14 +35,16 @@ class KeptWrite:
         """Answer with *error* unless there was an answer."""
 
 def settle(
-    waiting: deque[AnyProposal], entries: list[Entry], results: list[tuple[int, bool, bytes]]
+    waiting: deque[Proposal | KeptWrite],
+    entries: list[Entry],
+    results: list[tuple[int, bool, bytes]],
 ) -> tuple[int, int]:
     """Answer those of *waiting* that became *entries*, of which each has a result.
 
     Takes them out of *waiting*, and returns their number and the bytes of their commands.
     """
 
-def expire(proposals: Iterable[AnyProposal]) -> int:
+def expire(proposals: Iterable[Proposal | KeptWrite]) -> int:
     """Answer the kept writes that are over their deadline; return how many are not."""
 
 @final

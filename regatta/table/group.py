@@ -6,6 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from regatta import limits
 from regatta.errors import RegattaError
@@ -62,7 +63,7 @@ class Proposal:
             self.waiter.set_exception(error)
 
 
-AnyProposal = Proposal | KeptWrite
+AnyProposal: TypeAlias = Proposal | KeptWrite
 
 
 class Group:

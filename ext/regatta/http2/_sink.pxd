@@ -21,7 +21,9 @@ cdef struct Reply:              # one unary answer; the session owns the memory
     PyObject *session           # an Owner, borrowed: keep a reference
     Stream *stream              # what answer_kept is told
     int64_t timeout_ns          # NO_TIMEOUT when the client gave none
-    Stream **keeper             # to be set: where the stream is kept. Becomes NULL when it is gone
+    # To be set: where the stream is kept. That becomes NULL when the stream is gone; who gives up
+    # that place before sets the stream's own keeper to NULL.
+    Stream **keeper
 
 # Make room for *capacity* bytes in all. Returns -1 when there is no memory, else 0.
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil
