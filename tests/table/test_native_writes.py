@@ -116,6 +116,20 @@ deletes = st.builds(
 )
 
 
+# Unknown fields, wrong kinds, and the fields of other requests among them.
+requests_encoded = st.builds(
+    b"".join,
+    st.lists(
+        st.one_of(
+            st.builds(lambda request: request.SerializeToString(), deletes),
+            st.sampled_from([b"\x08\x01", b"\x1a\x00", b"\x20\x01", b"\x28\x02", b"\x15abcd"]),
+            st.sampled_from([b"\x12\x02ab", b"\x7b\x7c", b"\x7b", b"\x31abcdefgh", b"\x12\xff"]),
+        ),
+        max_size=3,
+    ),
+)
+
+
 def with_table(command: bytes, table: bytes) -> bytes:
     changed = Command.FromString(command)
     changed.table = table
@@ -153,6 +167,27 @@ def test_commands_and_answers_are_those_of_the_handlers(node: Node, request: Req
     assert command == with_table(expected_command, NATIVE)
     assert answer.messages == [with_shard(expected, node.group().id, kind)]
     assert answer.status == 0
+
+
+@settings(max_examples=500, deadline=None)
+@given(tail=st.one_of(st.binary(max_size=40), requests_encoded), deletes=st.booleans())
+def test_bytes_behind_a_request_are_read_as_protobuf_reads_them(
+    node: Node, tail: bytes, deletes: bool
+) -> None:
+    kind = DeleteRangeRequest if deletes else PutRequest
+    body = kind(table=NATIVE, key=b"k").SerializeToString() + tail
+    with peer(node.sink) as made:
+        made.send(frame(body), request_headers((DELETE if deletes else PUT).encode()))
+        made.exchange()
+        proposed = node.group().proposed
+        command = proposed[-1].command if proposed else b""
+        node.finish()
+        if made.calls:
+            assert not command
+            return
+    request = kind.FromString(body)
+    expected, _ = node.runner.run(node.handle(request, HANDLED))
+    assert command == with_table(expected, NATIVE)
 
 
 def test_native_writes_are_there(node: Node) -> None:
