@@ -15,7 +15,7 @@ ELSEWHERE := PYTHONSAFEPATH=1
 CHECKOUT = $(CURDIR) $(shell readlink -f .venv/bin/python)
 
 .PHONY: build run run-client test faults kafka-faults lint types check powercut coverage annotate model
-.PHONY: bench bench-micro conformance simulate simulate-long mutants
+.PHONY: bench bench-kafka bench-micro conformance simulate simulate-long mutants
 .PHONY: sanitize sanitize-short fuzz soak h2spec abuse
 .PHONY: proto verify-proto lock dist clean distclean
 .DELETE_ON_ERROR:
@@ -60,6 +60,11 @@ check: lint types test
 # Reads and writes beside the server that one would write first; needs h2load and two cores.
 bench: bench-micro
 	.venv/bin/python -m bench.load.compare $(ARGS)
+
+# How fast tables catch up with topics, beside loops that do less, and what reads cost meanwhile;
+# needs Java and Maven, and some twenty minutes.
+bench-kafka: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m bench.kafka.compare $(ARGS)
 
 # What parts cost by themselves.
 bench-micro: .venv/.built .venv/.requirements-dev

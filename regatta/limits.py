@@ -28,6 +28,12 @@ stop_grace_s = 30.0  # calls in flight at a stop
 # What the event loop does at a stretch before it lets others have a turn.
 stretch_pairs_max = 1000
 stretch_bytes_max = 64 * KIB
+# What the native read path does at a stretch, from a batch of calls that came in one piece: of
+# stored records one range reads so much at most, and all of them so much; larger ones go through
+# Python, in stretches. The batch's bounds are some 0.5 ms of work.
+native_call_bytes_max = 256 * KIB
+native_batch_pairs_max = 8 * stretch_pairs_max
+native_batch_bytes_max = 2 * MIB
 
 turn_bytes_max = 64 * MIB  # what a storage thread writes in one transaction
 queue_bytes_max = 128 * MIB  # writes waiting for the log; more are refused

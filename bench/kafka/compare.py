@@ -262,15 +262,14 @@ def read_while_catching_up(
         with daemon:
             daemon.wait_until_assigned(catching_up)
             begin = Used.now(daemon, catching_up)
-            disturbed = read(daemon, table, given.seconds, given)
+            disturbed = read(daemon, table, given.disturbed_seconds, given)
             middle = Used.now(daemon, catching_up)
-            time.sleep(given.seconds / 2)
-            end = Used.now(daemon, catching_up)
-            if end.record_count >= given.records:
+            if middle.record_count > given.records * 0.95:
                 raise WrongResult("the catch-up was over before the reads: take more records")
             daemon.wait_until_applied(catching_up, given.records)
+            end = Used.now(daemon, catching_up)
             time.sleep(SETTLE_S)
-            undisturbed = read(daemon, table, given.seconds, given)
+            undisturbed = read(daemon, table, given.disturbed_seconds, given)
     return Disturbed(disturbed, undisturbed, middle.since(begin), end.since(middle))
 
 
@@ -340,7 +339,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--orders", type=names(topics.ORDERS), default=list(topics.ORDERS))
     parser.add_argument("--contenders", type=names(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--reads", type=int, default=2_000, help="a second; 0 for none")
-    parser.add_argument("--seconds", type=float, default=10, help="of each run of reads")
+    parser.add_argument("--seconds", type=float, default=10, help="of reads undisturbed")
+    parser.add_argument("--disturbed-seconds", type=float, default=5, help="while catching up")
     parser.add_argument("--brokers", default="", help="a broker that runs, in place of a new one")
     parser.add_argument("--broker-process", type=int, default=os.getpid(), help="its process")
     return parser.parse_args()

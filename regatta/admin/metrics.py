@@ -40,7 +40,6 @@ CODE_NAMES = {
     else code.name.title().replace("_", "")
     for code in Code
 }
-NATIVE_PATH = "/regatta.v1.KV/Range"  # what the sink answers
 
 
 def render(node: Node | None, accept: str) -> tuple[bytes, str]:
@@ -108,10 +107,11 @@ def totals(method: Method, sink: RangeSink) -> CallTotals:
         counts.time.cumulated(),
         counts.time.total_s,
     )
-    if method.path != NATIVE_PATH:
+    native = sink.calls.get(method.path)
+    if native is None:
         return own
     # A native call has one request, and an answer if it ends well; it is over once it is counted.
-    handled, time = sink.handled, sink.time
+    handled, time = native.handled, native.time
     return CallTotals(
         own.started + sum(handled),
         own.received + sum(handled),

@@ -120,6 +120,7 @@ class Consumer:
         self._flowing: dict[str, dict[int, Cursor]] = {}  # the cursors of topics that aren't held
         self._statistics: dict[str, Any] = {}
         self._rebalance_count = 0
+        self._generation = 0  # moves whenever partitions come or go
         self._logged: dict[str, float] = {}  # when which trouble was last logged
         self._upkeep_at_s = self._compare_at_s = self._identify_at_s = 0.0
         self._identifying = False
@@ -182,8 +183,14 @@ class Consumer:
         first = client.poll(poll_s)
         if first is None:
             return False
-        messages = [first, *client.consume(records_max - 1, 0)]
-        polled = encode(messages, self._flowing, batch_bytes_max)
+        generation = self._generation
+        others = client.consume(records_max - 1, 0)
+        if generation != self._generation:
+            # Partitions were taken away and given back meanwhile: some of these records may be from
+            # before, and taking one would pass over those that were given up with the partition.
+            self._assign(client)
+            return False
+        polled = encode([first, *others], self._flowing, batch_bytes_max)
         for batch in polled.batches:
             topic = self._topics[batch.topic]
             topic.in_flight += 1
@@ -235,6 +242,12 @@ class Consumer:
             client.pause(partitions_of(topic))
         except KafkaException as error:  # what is fetched meanwhile is dropped
             log.debug("can't pause topic %s: %s", topic.name, error)
+
+    def _unpause(self, client: Client, topic: Topic) -> None:
+        try:
+            client.resume(partitions_of(topic))
+        except KafkaException as error:
+            log.warning("can't go on with topic %s: %s", topic.name, error)
 
     def _resume(self, client: Client, topic: Topic) -> None:
         """Go on from the stored positions."""
@@ -296,6 +309,9 @@ class Consumer:
         for topic in topics:
             if topic.held:
                 self._pause(client, topic)
+            else:
+                # A partition that was given up while it was paused comes back paused.
+                self._unpause(client, topic)
 
     def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
         self._settle(client)
@@ -308,6 +324,7 @@ class Consumer:
         client.unassign()
 
     def _drop_partitions(self) -> None:
+        self._generation += 1
         self._flowing.clear()
         for topic in self._topics.values():
             topic.forget()

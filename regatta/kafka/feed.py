@@ -18,6 +18,8 @@ from regatta.kafka._batch import Batch
 log = logging.getLogger("regatta.consumer")
 
 # In flight, so that fetching, logging and applying overlap; the bytes are those of the commands.
+# What waits for one turn of the data thread becomes the next one, and random keys want large turns;
+# twice as many batches gain nothing, and what comes back at once keeps reads waiting.
 batches_max = 128
 bytes_max = 32 * 1024 * 1024
 

@@ -5,10 +5,11 @@ the numbers their names.
 """
 
 from regatta.measure._histogram import Histogram
+from regatta.measure._native_calls import NativeCalls
 from regatta.measure.calls import CallCounts
 from regatta.measure.calls import call_bounds_s
 
-__all__ = ["CallCounts", "Histogram", "call_bounds_s", "disk_bounds_s"]
+__all__ = ["CallCounts", "Histogram", "NativeCalls", "call_bounds_s", "disk_bounds_s"]
 
 # Syncs and turns of the storage threads.
 disk_bounds_s = (

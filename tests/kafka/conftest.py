@@ -8,6 +8,8 @@ import pytest
 
 from tests.cluster.harness import Certificate
 from tests.kafka.broker import Broker
+from tests.kafka.broker import BrokerError
+from tests.kafka.broker import class_path
 from tests.kafka.broker import missing_programs
 from tests.kafka.faults import Outcome
 from tests.kafka.faults import TopicDaemon
@@ -29,6 +31,10 @@ def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The broker of the run; tests take ``broker``."""
     if missing := missing_programs():
         pytest.skip(f"a Kafka broker needs {' and '.join(missing)}")
+    try:
+        class_path()
+    except BrokerError as error:  # no network, for one
+        pytest.skip(f"a Kafka broker can't be had: {error}")
     with Broker(tmp_path_factory.mktemp("broker")) as broker:
         yield broker
 

@@ -196,6 +196,7 @@ def refused_ways(
     yield trusted | shown | any_name | {"ssl.ca.location": stranger}
 
 
+@long_form
 def test_a_password_is_checked(broker: Broker, topic: str, account: Account) -> None:
     broker.create_topic(topic)
     login = {

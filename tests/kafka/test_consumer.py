@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka import OFFSET_BEGINNING
+from confluent_kafka import Message
+from confluent_kafka import TopicPartition
 
 from regatta import limits
 from regatta.engine import Engine
@@ -172,5 +175,50 @@ def test_writes_that_are_refused_are_tried_until_they_work(
             await until(lambda: position(engine).next == 50_000)
             assert pairs(engine, TABLE) == dict(numbered(0, 50_000))
             assert position(engine).applied == 50_000
+
+    run(scene)
+
+
+class Rebalancing:
+    """A client whose partition is taken away and given back between two records.
+
+    librdkafka can't be made to do that at a given moment.
+    """
+
+    def __init__(self, consumer: Consumer, stored: int) -> None:
+        self.consumer = consumer
+        self.assigned: list[TopicPartition] = []
+        self.consumer._on_assign(self, [TopicPartition(TOPIC, 0)])  # type: ignore[arg-type]
+        self.consumer._topics[TOPIC].cursors[0].position = stored + 5  # records that are in flight
+
+    def poll(self, timeout: float) -> Message:
+        return Message(topic=TOPIC, partition=0, offset=5, key=b"from before", value=b"")
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        self.consumer._on_lost(self, [])  # type: ignore[arg-type]
+        self.consumer._on_assign(self, [TopicPartition(TOPIC, 0)])  # type: ignore[arg-type]
+        self.assigned = []
+        return []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned = partitions
+
+    def unassign(self) -> None:
+        pass
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        pass
+
+
+def test_a_record_from_before_a_rebalance_is_not_taken(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with engine_in(tmp_path) as engine:
+            properties = {**PROPERTIES, "group.id": GROUP}
+            loop = asyncio.get_running_loop()
+            consumer = Consumer(properties, [TOPIC], engine, loop, lambda _: {})
+            client = Rebalancing(consumer, stored=0)
+            assert not consumer._poll(client)  # type: ignore[arg-type]
+            assert consumer._feed.is_empty
+            assert [place.offset for place in client.assigned] == [OFFSET_BEGINNING]
 
     run(scene)

@@ -6,7 +6,9 @@ long forms, REGATTA_KAFKA_KILLS for more kills.
 
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -39,6 +41,7 @@ DaemonOf = Callable[..., TopicDaemon]
 Report = Callable[[Outcome], None]
 
 KILL_COUNT = int(os.environ.get("REGATTA_KAFKA_KILLS", "5"))
+LOSS_COUNT = 5
 SCALE = 5 if is_long else 1
 # New partitions and topics show when the client asks for them.
 ASKS_OFTEN = "--kafka.property=topic.metadata.refresh.interval.ms=500"
@@ -150,7 +153,7 @@ def test_foreign_members_join_and_leave(
     chance = random.Random(1)
     daemon = daemon_of([topic])
     daemon.start()
-    visit_count = 25 if is_long else 4
+    visit_count = 25 if is_long else 3
     taken = 0
     with Stream(writer, topic, 12, 20_000):
         for _ in range(visit_count):
@@ -170,22 +173,67 @@ def test_a_daemon_stands_still_while_others_have_its_partitions(
     broker: Broker, daemon_of: DaemonOf, topic: str, account: Account, report: Report
 ) -> None:
     broker.create_topic(topic, 12)
-    daemon = daemon_of([topic])
-    daemon.start()
-    turn_count = 5
-    with Stream(Writer(broker.address, account), topic, 12, 20_000):
-        for _ in range(turn_count):
+    scene = Scene(broker, daemon_of([topic]), account)
+    scene.daemon.start()
+    lose_partitions(scene, topic)
+    note = f"{LOSS_COUNT} times, until the group had given all 12 partitions to another member"
+    report(scene.judge("daemon stood still longer than its session", topic, note))
+
+
+@long_form
+def test_partitions_are_lost_with_batches_in_flight(
+    broker: Broker, daemon_of: DaemonOf, topic: str, account: Account, report: Report
+) -> None:
+    broker.create_topic(topic, 12)
+    scene = Scene(broker, slow(daemon_of([topic])), account)
+    scene.daemon.start()
+    lose_partitions(scene, topic)
+    refused_count = scene.daemon.stderr.count("another batch came first")
+    note = f"every sync took a second longer; stale batches were refused {refused_count} times"
+    report(scene.judge("partitions lost with batches in flight", topic, note))
+
+
+@long_form
+def test_without_the_check_of_the_position_records_are_doubled(
+    broker: Broker, daemon_of: DaemonOf, topic: str, account: Account
+) -> None:
+    broker.create_topic(topic, 12)
+    scene = Scene(broker, slow(daemon_of([topic])), account)
+    scene.daemon.command_prefix = (
+        *scene.daemon.command_prefix,
+        *running_from(without_position_check()),
+    )
+    scene.daemon.start()
+    lose_partitions(scene, topic)
+    with pytest.raises(AssertionError, match=r"keys differ|[1-9]\d* (lost|doubled)") as caught:
+        scene.judge("control", topic, "")
+    print(caught.value)
+
+
+def slow(daemon: TopicDaemon) -> TopicDaemon:
+    """Make every sync of the daemon's data a second longer, when it has started."""
+    strace = shutil.which("strace")
+    if strace is None or subprocess.run([strace, "-o", "/dev/null", "true"]).returncode != 0:
+        pytest.skip("needs strace, and the right to trace")
+    delay = "inject=fdatasync:delay_enter=1000000:when=5+"  # of each thread
+    options = ("-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null")
+    daemon.command_prefix = (strace, *options, "-e", "trace=fdatasync", "-e", delay)
+    return daemon
+
+
+def lose_partitions(scene: Scene, topic: str) -> None:
+    """Let the daemon stand still, under load, until another member has its partitions."""
+    daemon = scene.daemon
+    with Stream(Writer(scene.broker.address, scene.account), topic, 12, 20_000):
+        for _ in range(LOSS_COUNT):
             daemon.wait_until_assigned()
             time.sleep(0.5)
-            with ForeignMember(broker.address, daemon.group_id, topic) as foreigner:
+            with ForeignMember(scene.broker.address, daemon.group_id, topic) as foreigner:
                 os.kill(daemon.process_id, signal.SIGSTOP)
                 wait_until(lambda f=foreigner: f.partition_count_max == 12, 20, "it has all")  # type: ignore[misc]
                 os.kill(daemon.process_id, signal.SIGCONT)
                 time.sleep(0.5)
-    scene = Scene(broker, daemon, account)
     scene.wait_until_consumed(topic)
-    note = f"{turn_count} times, until the group had given all 12 partitions to another member"
-    report(scene.judge("daemon stood still longer than its session", topic, note))
 
 
 def test_a_compacted_topic_with_tombstones(
@@ -283,7 +331,7 @@ def test_a_topic_gets_more_partitions(
     report(scene.judge("partitions added while running", topic, "1, then 6"))
 
 
-@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@pytest.mark.parametrize("running", [True, pytest.param(False, marks=long_form)])
 def test_a_topic_is_deleted_and_made_again(
     broker: Broker,
     daemon_of: DaemonOf,
@@ -506,3 +554,23 @@ def test_a_stop_leaves_the_group_at_once(
     scene.wait_until_consumed(topic)
     note = f"the stop took {stop_s:.1f} s, and there was no member right after it"
     report(scene.judge("stopped in the middle of catching up", topic, note))
+
+
+@long_form
+def test_a_table_is_emptied_while_members_come_and_go(
+    broker: Broker, daemon_of: DaemonOf, topic: str, account: Account, report: Report
+) -> None:
+    broker.create_topic(topic, 12)
+    fill(Writer(broker.address, account), topic, 12, 10_000, 1)
+    scene = Scene(broker, slow(daemon_of([topic])), account)
+    scene.daemon.start()
+    visit_count = 6
+    with scene.daemon.channel() as channel:
+        for _ in range(visit_count):
+            scene.daemon.wait_until_assigned()
+            with ForeignMember(broker.address, scene.daemon.group_id, topic) as foreigner:
+                Maintenance(channel).reset()
+                wait_until(lambda f=foreigner: bool(f.partition_count_max), 20, "it has a share")  # type: ignore[misc]
+    scene.wait_until_consumed(topic)
+    note = f"{visit_count} times, with batches in flight; every sync took a second longer"
+    report(scene.judge("table emptied while members come and go", topic, note))

@@ -1,6 +1,8 @@
 """The contract between an HTTP/2 session and what answers calls natively."""
 from libc.stdint cimport uint8_t
 
+from regatta.wire._buffer cimport Buffer
+
 cdef enum:
     DECLINED = 0                # not ours: the call goes to the Python router
     TAKEN = 1                   # answered: Reply is filled in
@@ -14,6 +16,13 @@ cdef struct Reply:              # one unary answer; the session owns the memory
 
 # Make room for *capacity* bytes in all. Returns -1 when there is no memory, else 0.
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil
+
+# Let *buffer* have the reply's memory, with reply.size bytes in use behind what is the session's, so
+# that others can append to it; and take it back, with what they appended.
+cdef void reply_lend(const Reply *reply, Buffer *buffer) noexcept nogil
+cdef void reply_take_back(Reply *reply, const Buffer *buffer) noexcept nogil
+# Give back what a large answer took. For calls that are declined after all: they may wait long.
+cdef void reply_shrink(Reply *reply) noexcept nogil
 
 cdef class CallSink:
     # Asked when a gRPC call's headers are in: may on_call take calls of this path? Only those are

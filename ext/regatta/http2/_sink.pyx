@@ -1,6 +1,8 @@
 from libc.stdlib cimport realloc
 
 from regatta.http2._stream cimport PREFIX_BYTES
+from regatta.wire._buffer cimport BUFFER_KEPT_BYTES
+from regatta.wire._buffer cimport Buffer
 
 
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil:
@@ -15,6 +17,28 @@ cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil:
     reply.data = start + PREFIX_BYTES
     reply.capacity = grown
     return 0
+
+
+cdef void reply_lend(const Reply *reply, Buffer *buffer) noexcept nogil:
+    buffer.data = reply.data - PREFIX_BYTES
+    buffer.size = PREFIX_BYTES + reply.size
+    buffer.capacity = PREFIX_BYTES + reply.capacity
+
+
+cdef void reply_take_back(Reply *reply, const Buffer *buffer) noexcept nogil:
+    reply.data = buffer.data + PREFIX_BYTES
+    reply.size = buffer.size - PREFIX_BYTES
+    reply.capacity = buffer.capacity - PREFIX_BYTES
+
+
+cdef void reply_shrink(Reply *reply) noexcept nogil:
+    cdef uint8_t *start
+    if PREFIX_BYTES + reply.capacity <= BUFFER_KEPT_BYTES:
+        return
+    start = <uint8_t *>realloc(reply.data - PREFIX_BYTES, BUFFER_KEPT_BYTES)
+    if start != NULL:
+        reply.data = start + PREFIX_BYTES
+        reply.size, reply.capacity = 0, BUFFER_KEPT_BYTES - PREFIX_BYTES
 
 
 cdef class CallSink:

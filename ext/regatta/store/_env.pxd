@@ -61,6 +61,7 @@ cdef int put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned i
 cdef int delete(MDB_txn *txn, MDB_dbi dbi, MDB_val *key) noexcept nogil
 cdef int cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor) noexcept nogil
 cdef void cursor_close(MDB_cursor *cursor) noexcept nogil
+cdef int cursor_renew(MDB_txn *txn, MDB_cursor *cursor) noexcept nogil
 cdef int cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op) noexcept nogil
 cdef int cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *value, unsigned int flags) noexcept nogil
 cdef int cursor_delete(MDB_cursor *cursor) noexcept nogil

@@ -498,6 +498,9 @@ cdef int cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor) noexcept no
 cdef void cursor_close(MDB_cursor *cursor) noexcept nogil:
     mdb_cursor_close(cursor)
 
+cdef int cursor_renew(MDB_txn *txn, MDB_cursor *cursor) noexcept nogil:
+    return mdb_cursor_renew(txn, cursor)
+
 cdef int cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op) noexcept nogil:
     return mdb_cursor_get(cursor, key, value, op)
 

@@ -51,7 +51,22 @@ cdef struct Scan:
     int error                   # LMDB code, errno or WORK_*, after SCAN_FAILED
     size_t page_size            # bytes of encoded pairs on this page
 
-# Begin a scan of *table* with a fresh *cursor*.
+cdef inline bint has_filter(const Query *query) noexcept nogil:
+    return (query.min_mod_revision or query.max_mod_revision
+            or query.min_create_revision or query.max_create_revision)
+
+
+cdef inline bint passes(const Query *query, const Record *record) noexcept nogil:
+    """Say whether a pair's revisions are within the query's bounds."""
+    cdef int64_t modified = <int64_t>record.mod_revision
+    cdef int64_t created = <int64_t>record.create_revision
+    return ((query.min_mod_revision == 0 or modified >= query.min_mod_revision)
+            and (query.max_mod_revision == 0 or modified <= query.max_mod_revision)
+            and (query.min_create_revision == 0 or created >= query.min_create_revision)
+            and (query.max_create_revision == 0 or created <= query.max_create_revision))
+
+
+# Begin a scan of *table* with a *cursor* that need not stand anywhere.
 cdef void scan_begin(Scan *scan, const Query *query, uint64_t table, MDB_cursor *cursor) noexcept nogil
 # Go on for at most *pairs_max* pairs looked at or *bytes_max* bytes put out, appending each pair
 # to *out* as field *number* (a KeyValue).

@@ -94,20 +94,6 @@ cdef int move(Scan *scan, MDB_val *key, MDB_val *value) noexcept nogil:
     return MDB_CORRUPTED if number_read(<const uint8_t *>key.mv_data) < scan.table else MDB_NOTFOUND
 
 
-cdef inline bint has_filter(const Query *query) noexcept nogil:
-    return (query.min_mod_revision or query.max_mod_revision
-            or query.min_create_revision or query.max_create_revision)
-
-
-cdef inline bint passes(const Query *query, const Record *record) noexcept nogil:
-    cdef int64_t modified = <int64_t>record.mod_revision
-    cdef int64_t created = <int64_t>record.create_revision
-    return ((query.min_mod_revision == 0 or modified >= query.min_mod_revision)
-            and (query.max_mod_revision == 0 or modified <= query.max_mod_revision)
-            and (query.min_create_revision == 0 or created >= query.min_create_revision)
-            and (query.max_create_revision == 0 or created <= query.max_create_revision))
-
-
 cdef int write_pair(Buffer *out, uint32_t number, const MDB_val *key, const Record *record, bint keys_only) noexcept nogil:
     cdef size_t key_size = key.mv_size - TABLE_ID_SIZE
     cdef size_t tail_size = record.revisions_size if keys_only else record.tail.size

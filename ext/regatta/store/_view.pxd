@@ -14,6 +14,8 @@ cdef class View:
     cdef readonly Environment environment
     cdef MDB_txn *txn           # reset when not live
     cdef bint live
+    cdef MDB_cursor *cursor     # over the pairs; NULL until there was a use for it
+    cdef bint cursor_live       # it belongs to the present snapshot
     cdef size_t transaction     # id of the transaction that the catalogue below was checked at
     cdef uint64_t version       # of the catalogue below
     cdef bint loaded
@@ -25,6 +27,9 @@ cdef class View:
     # LMDB code or CATALOGUE_DAMAGED.
     cdef int renew(self) noexcept nogil
     cdef void release(self) noexcept nogil
+    # Point *cursor* at a cursor over the pairs of the present snapshot, which is shared by all that
+    # ask and stands anywhere. Borrowed until release. Returns 0 or an LMDB code.
+    cdef int pairs(self, MDB_cursor **cursor) noexcept nogil
     # The table of that name in the present snapshot, or NULL. Borrowed until the next renew.
     cdef const Group *find(self, const uint8_t *name, size_t size) noexcept nogil
 

@@ -19,6 +19,7 @@ from regatta.store._catalogue cimport name_lookup
 from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_get
 from regatta.store._env cimport cursor_open
+from regatta.store._env cimport cursor_renew
 from regatta.store._env cimport error_text
 from regatta.store._env cimport txn_id
 from regatta.store._env cimport txn_renew
@@ -115,6 +116,10 @@ cdef class View:
     def __dealloc__(self):
         self._forget()
         free(self.tables)
+        if self.cursor != NULL:
+            # LMDB leaves the cursors of read-only transactions to us, and the environment may close
+            # with the transaction.
+            cursor_close(self.cursor)
         if self.txn != NULL:
             self.environment.end_reading(self.txn)
 
@@ -133,7 +138,17 @@ cdef class View:
     cdef void release(self) noexcept nogil:
         if self.live:
             txn_reset(self.txn)
-            self.live = False
+            self.live = self.cursor_live = False
+
+    cdef int pairs(self, MDB_cursor **cursor) noexcept nogil:
+        cdef int code = 0
+        if self.cursor == NULL:
+            code = cursor_open(self.txn, self.environment.data, &self.cursor)
+        elif not self.cursor_live:
+            code = cursor_renew(self.txn, self.cursor)
+        self.cursor_live = code == 0
+        cursor[0] = self.cursor
+        return code
 
     cdef const Group *find(self, const uint8_t *name, size_t size) noexcept nogil:
         cdef size_t i

@@ -1,234 +1,252 @@
-"""The read path: Range of one key, from the bytes of the request to the bytes of the answer."""
+"""The read path: Range and IterateRange, from the bytes of a request to the bytes of its answer."""
 cimport cython
+from libc.stdint cimport SIZE_MAX
 from libc.stdint cimport int64_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 from libc.string cimport memcpy
-from libc.string cimport memset
 
 from regatta.http2._sink cimport DECLINED
 from regatta.http2._sink cimport TAKEN
 from regatta.http2._sink cimport CallSink
 from regatta.http2._sink cimport Reply
+from regatta.http2._sink cimport reply_lend
 from regatta.http2._sink cimport reply_reserve
-from regatta.measure._histogram cimport Histogram
+from regatta.http2._sink cimport reply_shrink
+from regatta.http2._sink cimport reply_take_back
 from regatta.measure._histogram cimport now_ns
+from regatta.measure._native_calls cimport NativeCalls
 from regatta.store._catalogue cimport Group
 from regatta.store._env cimport get
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
+from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_val
 from regatta.store._record cimport STORED_KEY_MAX
-from regatta.store._record cimport USER_KEY_MAX
 from regatta.store._record cimport Record
 from regatta.store._record cimport record_open
 from regatta.store._record cimport stored_key
+from regatta.store._scan cimport SCAN_END
+from regatta.store._scan cimport Query
+from regatta.store._scan cimport Scan
+from regatta.store._scan cimport Work
+from regatta.store._scan cimport passes
+from regatta.store._scan cimport scan_begin
+from regatta.store._scan cimport scan_step
 from regatta.store._view cimport View
 from regatta.table._leaders cimport Leader
 from regatta.table._leaders cimport Leaders
-from regatta.wire._reader cimport KIND_BYTES
-from regatta.wire._reader cimport KIND_VARINT
-from regatta.wire._reader cimport Field
+from regatta.table._request cimport Request
+from regatta.table._request cimport request_decode
+from regatta.table._request cimport request_is_sound
+from regatta.wire._buffer cimport Buffer
 from regatta.wire._reader cimport Slice
-from regatta.wire._reader cimport field_next
+from regatta.wire._sized cimport head_write
+from regatta.wire._sized cimport number_write
 from regatta.wire._varint cimport varint_size
 from regatta.wire._varint cimport varint_write
 
+from regatta import limits
 from regatta.errors import Code
-from regatta.measure import call_bounds_s
 
 cdef enum:
-    CODE_COUNT = 17             # of gRPC
-    PATH_SIZE = 20
+    RANGE_PATH_SIZE = 20
+    ITERATE_PATH_SIZE = 27
     HEADER_SIZE_MAX = 64        # an encoded ResponseHeader with its tag: four numbers
-    FIXED_SIZE = 32             # everything in an answer beside header, key and record
+    FIXED_SIZE = 32             # everything in an answer beside header and pairs' keys and records
     # Of so many batches, a power of two, one is timed: reading the clock twice would cost a batch
     # of one call 3 %.
     TIMED_EVERY = 4
+    KVS = 3                     # fields of RangeResponse
+    MORE = 4
+    COUNT = 5
 
-cdef const char *PATH = "/regatta.v1.KV/Range"
+cdef const char *RANGE_PATH = "/regatta.v1.KV/Range"
+cdef const char *ITERATE_PATH = "/regatta.v1.KV/IterateRange"
+cdef int OK = Code.OK
 cdef int NOT_FOUND = Code.NOT_FOUND
 cdef int INTERNAL = Code.INTERNAL
 
-cdef struct Request:            # a RangeRequest as far as it is served here
-    Slice table
-    Slice key
-    bint keys_only
-    bint count_only
-    bint ranged                 # range_end is set
-    bint unusual                # so is another field that needs a closer look
-
-
-cdef int request_decode(Slice message, Request *request) noexcept nogil:
-    """Decode a RangeRequest. Returns -1 if it is malformed."""
-    cdef Field field
-    cdef int code
-    memset(request, 0, sizeof(Request))
-    while True:
-        code = field_next(&message, &field)
-        if code <= 0:
-            return code
-        if field.kind == KIND_BYTES:
-            if field.number == 1:
-                request.table = field.bytes
-            elif field.number == 2:
-                request.key = field.bytes
-            elif field.number == 3:
-                request.ranged = field.bytes.size > 0
-        elif field.kind == KIND_VARINT:
-            if field.number == 6:
-                request.keys_only = field.value != 0
-            elif field.number == 7:
-                request.count_only = field.value != 0
-            elif field.number == 4:
-                # One pair is within every limit; a negative one is for the router to refuse.
-                if <int64_t>field.value < 0:
-                    request.unusual = True
-            elif 8 <= field.number <= 11 and field.value != 0:
-                request.unusual = True
-
-
-cdef inline bint is_served(const Request *request) noexcept nogil:
-    """Is it for us? What is wrong with a request is told by the router, which gets the rest."""
-    return (not request.ranged and not request.unusual and request.table.size > 0
-            and 1 <= request.key.size <= USER_KEY_MAX
-            and not (request.keys_only and request.count_only))
+# One pair more than a stretch, to see whether there is more than the limit allows.
+cdef size_t call_pairs_max = limits.stretch_pairs_max + 1
+cdef size_t call_bytes_max = limits.native_call_bytes_max
+cdef size_t batch_pairs_max = limits.native_batch_pairs_max
+cdef size_t batch_bytes_max = limits.native_batch_bytes_max
 
 
 @cython.final
 cdef class RangeSink(CallSink):
-    """Answers Range of one key from the newest snapshot, one snapshot for each batch of calls.
+    """Answers Range and IterateRange from the newest snapshot, one for each batch of calls.
 
-    *replica* and what *leaders* knows of the table's group are what response headers say. With one
-    voter in each group a linearizable read is the same as a local one: nobody else can have
-    acknowledged a write.
+    Small answers only; what looks at more pairs or bytes than a call or a batch may here, and all
+    that is wrong with a request, is for the router. *replica* and what *leaders* knows of the
+    table's group are what response headers say. With one voter in each group a linearizable read is
+    the same as a local one: nobody else can have acknowledged a write.
     """
 
     cdef View view
     cdef Leaders leaders
     cdef uint64_t replica
-    cdef uint64_t taken                 # calls answered here
-    cdef uint64_t[CODE_COUNT] failed    # how many of them by error
+    cdef Work budget                    # what ranges may still look at in this batch
     cdef uint64_t batches
     cdef int64_t batch_begun_ns         # 0 when the batch is not timed
-    cdef uint64_t timed                 # calls whose time is in the histogram
-    cdef int64_t batch_ns               # of the last batch that was timed
-    cdef Histogram times
+    cdef NativeCalls ranges
+    cdef NativeCalls iterations
 
     def __cinit__(self, View view not None, uint64_t replica, Leaders leaders not None):
         self.view = view
         self.replica, self.leaders = replica, leaders
-        self.times = Histogram(call_bounds_s)
+        self.ranges, self.iterations = NativeCalls(), NativeCalls()
+        self.renew_budget()
 
     @property
-    def handled(self):
-        cdef uint64_t failed = 0
-        cdef int code
-        for code in range(CODE_COUNT):
-            failed += self.failed[code]
-        return [self.taken - failed, *[self.failed[code] for code in range(1, CODE_COUNT)]]
+    def calls(self):
+        return {RANGE_PATH.decode(): self.ranges, ITERATE_PATH.decode(): self.iterations}
 
-    @property
-    def time(self):
-        self.add_time()
-        return self.times
-
-    cdef void add_time(self) noexcept nogil:
-        """Count all calls since the last time with the time of the last timed batch."""
-        self.times.add_ns(self.batch_ns, self.taken - self.timed)
-        self.timed = self.taken
+    cdef void renew_budget(self) noexcept nogil:
+        self.budget.pairs_left, self.budget.bytes_left = batch_pairs_max, batch_bytes_max
 
     cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
-        return path_size == PATH_SIZE and memcmp(path, PATH, PATH_SIZE) == 0
+        if path_size == RANGE_PATH_SIZE:
+            return memcmp(path, RANGE_PATH, RANGE_PATH_SIZE) == 0
+        return path_size == ITERATE_PATH_SIZE and memcmp(path, ITERATE_PATH, ITERATE_PATH_SIZE) == 0
 
     cdef int on_batch_end(self) except -1 nogil:
+        cdef int64_t batch_ns
         self.view.release()
+        self.renew_budget()
         self.batches += 1
         if self.batch_begun_ns != 0:
-            self.batch_ns = now_ns() - self.batch_begun_ns
+            batch_ns = now_ns() - self.batch_begun_ns
             self.batch_begun_ns = 0
-            self.add_time()
+            self.ranges.end_batch(batch_ns)
+            self.iterations.end_batch(batch_ns)
         return 0
 
     cdef int on_call(self, const char *path, size_t path_size,
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
+        cdef bint iterates = path_size == ITERATE_PATH_SIZE
         cdef Request request
         cdef Slice encoded
         cdef const Group *table
         encoded.data, encoded.size = message, message_size
-        if request_decode(encoded, &request) < 0 or not is_served(&request):
-            return DECLINED
+        if request_decode(encoded, &request) < 0 or not request_is_sound(&request):
+            return DECLINED     # the router tells what is wrong
         if not self.view.live and self.batches % TIMED_EVERY == 0:
             self.batch_begun_ns = now_ns()
         if self.view.renew() != 0:
             return DECLINED     # the router reads the same way, and tells what is wrong
         table = self.view.find(request.table.data, request.table.size)
         if table == NULL:
-            return self.refuse(reply, NOT_FOUND, b"table not found")
-        return self.answer(table, &request, reply)
+            return self.refuse(reply, iterates, NOT_FOUND, b"table not found")
+        if request.query.range_end.size == 0:
+            return self.answer_key(table, &request.query, iterates, reply)
+        return self.answer_range(table, &request.query, iterates, reply)
 
-    cdef int refuse(self, Reply *reply, int code, const char *text) noexcept nogil:
-        self.taken += 1
-        self.failed[code] += 1
+    cdef int refuse(self, Reply *reply, bint iterates, int code, const char *text) noexcept nogil:
         reply.status, reply.message = code, text
+        return self.take(iterates, code)
+
+    cdef int take(self, bint iterates, int code) noexcept nogil:
+        if iterates:
+            self.iterations.count(code)
+        else:
+            self.ranges.count(code)
         return TAKEN
 
-    cdef int answer(self, const Group *table, const Request *request, Reply *reply) except -1 nogil:
+    cdef int reserve(self, Reply *reply, bint iterates, size_t size) except -1 nogil:
+        if reply_reserve(reply, size) < 0:
+            self.take(iterates, INTERNAL)
+            with gil:
+                raise MemoryError
+        return 0
+
+    cdef int answer_key(self, const Group *table, const Query *query, bint iterates,
+                        Reply *reply) except -1 nogil:
         cdef uint8_t[STORED_KEY_MAX] key_bytes
         cdef MDB_val key, value
         cdef Record record
         cdef int code
         record.tail.data, record.tail.size = NULL, 0
-        stored_key(key_bytes, table.table.id, request.key, &key)
+        stored_key(key_bytes, table.table.id, query.key, &key)
         code = get(self.view.txn, self.view.environment.data, &key, &value)
         if code != 0 and code != MDB_NOTFOUND:
             return DECLINED
         if code == 0 and record_open(&key, &value, &record) < 0:
             return DECLINED     # and it writes that to the log
-        if request.keys_only and code == 0:
+        if code == 0 and not passes(query, &record):
+            code, record.tail.size = MDB_NOTFOUND, 0
+        if query.keys_only and code == 0:
             record.tail.size = record.revisions_size
-        if reply_reserve(reply, HEADER_SIZE_MAX + FIXED_SIZE + request.key.size
-                         + record.tail.size) < 0:
-            self.refuse(reply, INTERNAL, NULL)
-            with gil:
-                raise MemoryError
+        self.reserve(reply, iterates,
+                     HEADER_SIZE_MAX + FIXED_SIZE + query.key.size + record.tail.size)
         reply.size = self.write_header(reply.data, table.id)
         if code == 0:
-            reply.size = write_pair(reply.data, reply.size, request, &record)
-        self.taken += 1
-        return TAKEN
+            reply.size = write_key(reply.data + reply.size, query, &record) - reply.data
+        return self.take(iterates, OK)
+
+    cdef int answer_range(self, const Group *table, const Query *query, bint iterates,
+                          Reply *reply) except -1 nogil:
+        cdef MDB_cursor *cursor = NULL
+        cdef Scan scan
+        cdef uint8_t *at
+        if (self.budget.pairs_left == 0 or self.budget.bytes_left == 0
+                or self.view.pairs(&cursor) != 0):
+            return DECLINED
+        scan_begin(&scan, query, table.table.id, cursor)
+        self.reserve(reply, iterates, HEADER_SIZE_MAX + FIXED_SIZE)
+        reply.size = self.write_header(reply.data, table.id)
+        if self.scan_whole(&scan, reply) < 0:
+            reply_shrink(reply)
+            return DECLINED
+        self.reserve(reply, iterates, reply.size + FIXED_SIZE)
+        at = reply.data + reply.size
+        # A stream that is over says no more, whatever its limit has left out.
+        at = number_write(at, MORE, scan.more and not iterates)
+        at = number_write(at, COUNT, scan.count)
+        reply.size = at - reply.data
+        return self.take(iterates, OK)
+
+    cdef int scan_whole(self, Scan *scan, Reply *reply) noexcept nogil:
+        """Append all pairs of a range. Returns -1 if it did not come to its end."""
+        cdef Buffer out
+        cdef Work work
+        cdef uint64_t pairs = min(self.budget.pairs_left, call_pairs_max)
+        cdef uint64_t size = min(self.budget.bytes_left, call_bytes_max)
+        cdef int state
+        work.pairs_left, work.bytes_left, work.cancelled = pairs, size, NULL
+        scan.work = &work
+        reply_lend(reply, &out)
+        # It is *work* that ends the scan, after one look too many.
+        state = scan_step(scan, &out, KVS, pairs + 1, SIZE_MAX)
+        reply_take_back(reply, &out)
+        scan.work = NULL
+        self.budget.pairs_left -= pairs - work.pairs_left
+        self.budget.bytes_left -= size - work.bytes_left
+        return 0 if state == SCAN_END else -1
 
     cdef size_t write_header(self, uint8_t *start, uint64_t shard) noexcept nogil:
         """Write the ResponseHeader, field 1. Returns its size."""
         cdef Leader leader = self.leaders.find(shard)
         cdef uint8_t *at = start + 2    # its length takes one byte: four numbers of 11 at most
-        at[0] = 0x08
-        at = varint_write(at + 1, shard)
-        at[0] = 0x10
-        at = varint_write(at + 1, self.replica)
-        at[0] = 0x20
-        at = varint_write(at + 1, leader.term)
-        at[0] = 0x28
-        at = varint_write(at + 1, leader.node)
+        at = number_write(at, 1, shard)
+        at = number_write(at, 2, self.replica)
+        at = number_write(at, 4, leader.term)
+        at = number_write(at, 5, leader.node)
         start[0] = 0x0A
         start[1] = <uint8_t>(at - start - 2)
         return at - start
 
 
-cdef inline size_t write_pair(uint8_t *start, size_t offset, const Request *request,
-                              const Record *record) noexcept nogil:
-    """Write kvs (field 3), unless only the count is asked for, and count (field 5)."""
-    cdef uint8_t *at = start + offset
+cdef inline uint8_t *write_key(uint8_t *at, const Query *query, const Record *record) noexcept nogil:
+    """Write kvs, unless only the count is asked for, and count. Returns the byte after them."""
     cdef size_t size
-    if not request.count_only:
-        size = 1 + varint_size(request.key.size) + request.key.size + record.tail.size
-        at[0] = 0x1A
-        at = varint_write(at + 1, size)
+    if not query.count_only:
+        size = 1 + varint_size(query.key.size) + query.key.size + record.tail.size
+        at = head_write(at, KVS, size)
         at[0] = 0x0A
-        at = varint_write(at + 1, request.key.size)
-        memcpy(at, request.key.data, request.key.size)
-        memcpy(at + request.key.size, record.tail.data, record.tail.size)
-        at += request.key.size + record.tail.size
-    at[0] = 0x28
-    at[1] = 1
-    return at + 2 - start
+        at = varint_write(at + 1, query.key.size)
+        memcpy(at, query.key.data, query.key.size)
+        memcpy(at + query.key.size, record.tail.data, record.tail.size)
+        at += query.key.size + record.tail.size
+    return number_write(at, COUNT, 1)

@@ -1,0 +1,33 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from regatta.measure._histogram cimport Histogram
+
+from regatta.measure.calls import call_bounds_s
+
+
+@cython.final
+cdef class NativeCalls:
+    """How many calls ended how, and how long they took; see the stub and the .pxd."""
+
+    def __cinit__(self):
+        self.times = Histogram(call_bounds_s)
+
+    @property
+    def handled(self):
+        cdef int code
+        return [self.ended[code] for code in range(CODE_COUNT)]
+
+    @property
+    def time(self):
+        self.end_batch(self.batch_ns)
+        return self.times
+
+    cdef void count(self, int code) noexcept nogil:
+        self.ended[code] += 1
+        self.untimed += 1
+
+    cdef void end_batch(self, int64_t batch_ns) noexcept nogil:
+        self.batch_ns = batch_ns
+        self.times.add_ns(batch_ns, self.untimed)
+        self.untimed = 0

@@ -1,0 +1,17 @@
+from typing import final
+
+from regatta.measure._histogram import Histogram
+
+@final
+class NativeCalls:
+    """What is counted of the calls of one method that are answered without Python."""
+
+    @property
+    def handled(self) -> list[int]:
+        """How many calls were answered, by gRPC code."""
+    @property
+    def time(self) -> Histogram:
+        """How long calls took: each as long as the batch that it came in.
+
+        Not every batch is timed; the calls of those that are not count as long as one that is.
+        """
