@@ -12,6 +12,7 @@ from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parents[1]
+BENCH = ROOT / "bench"
 LMDB, NGHTTP2 = "third_party/lmdb/lib", "third_party/nghttp2/lib"
 # What setup.py gives the daemon's modules.
 COMPILE = ["-O3", "-fvisibility=hidden"]
@@ -39,8 +40,8 @@ def compiled(source: Path, *, nghttp2: bool = False, libraries: tuple[str, ...] 
 
 
 def _digest(source: Path) -> str:
-    contracts = [source, *source.parent.glob("*.pxd")]
-    for layer in ("store", "wire", "http2"):
+    contracts = [source, *source.parent.glob("*.pxd"), *BENCH.glob("*.pxd")]
+    for layer in ("store", "wire", "http2", "table"):
         contracts += (ROOT / "ext/regatta" / layer).glob("*.pxd")
     version = f"{sys.version} {[path.read_text() for path in sorted(contracts)]}"
     return f"{source.stem}-{hashlib.sha256(version.encode()).hexdigest()[:16]}"
@@ -58,7 +59,7 @@ def _build(
     )
     made = cythonize(
         extension,
-        include_path=[str(ROOT / "ext"), str(source.parent)],
+        include_path=[str(ROOT / "ext"), str(BENCH), str(source.parent)],
         build_dir=str(folder),
         compiler_directives=DIRECTIVES,
         quiet=True,

@@ -78,6 +78,7 @@ cdef enum:
     BUCKET_COUNT = 64 * SUBBUCKETS
     SLICE_NS = 100_000_000          # then Python looks for signals
     STALL_NS = 30_000_000_000       # without an answer the server is given up
+    UNIMPLEMENTED = 12              # of gRPC
 
 cdef uint32_t WRITE = 1 << 31       # in a call's number: a Put, not a Range
 cdef const char *CUT = b"the connection ended"
@@ -380,9 +381,9 @@ cdef void fill(Connection *connection) noexcept nogil:
 cdef void begin_due_calls(Load *load) noexcept nogil:
     """Begin the calls whose moment has come, as far as there are free slots."""
     cdef Connection *connection
-    cdef uint32_t tried, i
+    cdef uint32_t _tried, i
     while load.next_ns <= load.now_ns and load.left > 0:
-        for tried in range(load.connection_count):
+        for _tried in range(load.connection_count):
             connection = &load.connections[load.next_connection]
             load.next_connection = (load.next_connection + 1) % load.connection_count
             if connection.free != NULL:
@@ -427,6 +428,10 @@ cdef void serve(Load *load, uint64_t until_ns) noexcept nogil:
 
 class WrongAnswer(Exception):
     """A call failed, or its answer was not the right one."""
+
+
+class Unimplemented(WrongAnswer):
+    """The server has no such method or encoding."""
 
 
 @cython.final
@@ -599,7 +604,8 @@ cdef class Client:
             raise WrongAnswer(load.fault.decode())
         what = "Put" if load.fault_number & WRITE else "Range"
         status = f"grpc-status {load.fault_status}" if load.fault_status >= 0 else "no grpc-status"
-        raise WrongAnswer(f"{what} of {load.fault_number & ~WRITE}: {load.fault.decode()}, {status}")
+        raise (Unimplemented if load.fault_status == UNIMPLEMENTED else WrongAnswer)(
+            f"{what} of {load.fault_number & ~WRITE}: {load.fault.decode()}, {status}")
 
     def forget(self):
         """Begin to count anew."""

@@ -30,6 +30,7 @@ from bench.load.pairs import Family
 WARM_UP_S = 1.0
 ANSWER_TIMEOUT_S = 30.0
 FILL_TIMEOUT_S = 600.0
+UNIMPLEMENTED = 3  # exit code where the server has no such method or encoding
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,9 @@ def main() -> int:
     given = parse_arguments()
     try:
         result = measure(given)
+    except client_module().Unimplemented as error:
+        print(f"drive: {error}", file=sys.stderr)
+        return UNIMPLEMENTED
     except (client_module().WrongAnswer, OSError) as error:
         print(f"drive: {error}", file=sys.stderr)
         return 1
