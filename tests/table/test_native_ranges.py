@@ -250,6 +250,14 @@ def test_a_batch_reads_so_many_bytes_and_single_keys_go_on(node: Node) -> None:
     assert [answer.status for answer in list(made.answers.values())[-2:]] == [0, 0]
 
 
+def test_a_batch_puts_out_so_many_bytes_of_keys(node: Node) -> None:
+    pairs = {b"%01024d" % number: b"" for number in range(100)}
+    request = (RANGE, RangeRequest(table=node.fill(pairs), **EVERYTHING, keys_only=True))
+    made = node.ask(*[request] * 40)
+    put_out = sum(len(answer.body) for answer in made.answers.values())
+    assert limits.native_batch_bytes_max * 0.9 < put_out < limits.native_batch_bytes_max * 1.1
+
+
 def test_a_snapshot_that_ends_takes_no_cursor_with_it(node: Node) -> None:
     """Ranges in one batch share a cursor, and the next batch sees the writes in between."""
     name = node.fill({b"a": b"1", b"b": b"2"})

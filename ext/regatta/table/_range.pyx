@@ -1,6 +1,5 @@
 """The read path: Range and IterateRange, from the bytes of a request to the bytes of its answer."""
 cimport cython
-from libc.stdint cimport SIZE_MAX
 from libc.stdint cimport int64_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint64_t
@@ -213,16 +212,17 @@ cdef class RangeSink(CallSink):
         cdef Work work
         cdef uint64_t pairs = min(self.budget.pairs_left, call_pairs_max)
         cdef uint64_t size = min(self.budget.bytes_left, call_bytes_max)
+        cdef size_t before = reply.size
         cdef int state
         work.pairs_left, work.bytes_left, work.cancelled = pairs, size, NULL
         scan.work = &work
         reply_lend(reply, &out)
-        # It is *work* that ends the scan, after one look too many.
-        state = scan_step(scan, &out, KVS, pairs + 1, SIZE_MAX)
+        # What is read counts, and where that is less, what is put out: keys alone can be long.
+        state = scan_step(scan, &out, KVS, pairs + 1, size + 1)
         reply_take_back(reply, &out)
         scan.work = NULL
         self.budget.pairs_left -= pairs - work.pairs_left
-        self.budget.bytes_left -= size - work.bytes_left
+        self.budget.bytes_left -= min(size, max(size - work.bytes_left, reply.size - before))
         return 0 if state == SCAN_END else -1
 
     cdef size_t write_header(self, uint8_t *start, uint64_t shard) noexcept nogil:
