@@ -48,7 +48,7 @@ kafka-faults: .venv/.built .venv/.requirements-dev
 lint: .venv/.requirements-dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint ext
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint ext bench
 
 types: .venv/.built .venv/.requirements-dev
 	.venv/bin/mypy

@@ -68,9 +68,9 @@ def decode_requests(bytes message not None, uint64_t count):
     cdef Slice whole = slice_of(message)
     cdef Request request
     cdef uint32_t digest = 0
-    cdef uint64_t i
+    cdef uint64_t _i
     with nogil:
-        for i in range(count):
+        for _i in range(count):
             if request_decode(whole, &request) < 0:
                 with gil:
                     raise ValueError("malformed")
@@ -81,9 +81,9 @@ def decode_requests(bytes message not None, uint64_t count):
 
 
 cdef inline uint32_t digest_of(uint32_t digest, const uint8_t *data, size_t size) noexcept nogil:
-    # The end and the length tell what was made, and cost little beside the making.
-    cdef size_t part = min(size, <size_t>16)
-    return crc32c(digest + <uint32_t>size, data + size - part, part)
+    # Both ends and the length tell what was made, and cost little beside the making.
+    cdef size_t part = min(size, <size_t>8)
+    return crc32c(crc32c(digest + <uint32_t>size, data, part), data + size - part, part)
 
 
 cdef Slice slice_of(bytes content) except *:

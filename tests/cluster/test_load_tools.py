@@ -109,7 +109,7 @@ def test_ranges_are_checked_pair_by_pair(filled: Daemon) -> None:
     call_all(filled, numbers=starts, pairs_a_range=100)
     change(filled, lambda calls: calls.delete_range(
         DeleteRangeRequest(table=pairs.TABLE, key=FAMILY.key(150))))  # fmt: skip
-    with pytest.raises(client_module().WrongAnswer, match="another (key|number of pairs)"):
+    with pytest.raises(client_module().WrongAnswer, match=r"another (key|number of pairs)"):
         call_all(filled, numbers=starts, pairs_a_range=100)
 
 
