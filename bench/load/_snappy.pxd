@@ -1,4 +1,7 @@
-"""Snappy's framed format, as far as a load client needs it: plain chunks out, all chunks in."""
+"""Snappy's framed format, as far as a load client needs it: plain chunks out, all chunks in.
+
+It is not the daemon's own code, so that the one checks the other.
+"""
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint32_t

@@ -113,6 +113,8 @@ def measure(given: argparse.Namespace) -> Result:
         if given.fill or given.check:
             took_s = client.run(FILL_TIMEOUT_S, given.pairs)
             client.finish(ANSWER_TIMEOUT_S)
+            if client.answered != given.pairs:
+                raise module.WrongAnswer(f"only {client.answered} pairs in {took_s:.0f} s")
             return result_of(client, took_s, 0.0, None, None)
         client.run(WARM_UP_S)
         client.forget()

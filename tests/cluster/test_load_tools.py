@@ -6,10 +6,12 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from bench import processes
@@ -18,6 +20,7 @@ from bench.load import packages
 from bench.load import pairs
 from bench.load import syncs
 from bench.load import table
+from bench.load.drive import UNIMPLEMENTED
 from bench.load.drive import client_module
 from bench.load.pairs import Family
 from bench.load.servers import Baseline
@@ -133,6 +136,44 @@ def test_a_missing_pair_is_noticed(filled: Daemon) -> None:
 def test_an_error_of_grpc_is_no_success(filled: Daemon) -> None:
     with pytest.raises(client_module().WrongAnswer, match="no success, grpc-status 5"):
         call_all(filled, table=b"none")
+
+
+@needs_openssl
+def test_compressed_answers_are_checked_too(filled: Daemon) -> None:
+    starts = pairs.numbers("ascending", PAIR_COUNT - 100)
+    answer_bytes = []
+    for snappy in (False, True):
+        with client(filled, starts, pairs_a_range=100, snappy=snappy) as load:
+            load.run(TIMEOUT_S, len(starts))
+            assert load.answered == len(starts)
+            answer_bytes.append(load.answer_bytes)
+    assert answer_bytes[1] < answer_bytes[0] / 2
+    call_all(filled, numbers=puts(), snappy=True)
+    wrong = PutRequest(table=pairs.TABLE, key=FAMILY.key(150), value=FAMILY.value(8))
+    change(filled, lambda calls: calls.put(wrong))
+    with pytest.raises(client_module().WrongAnswer, match="another value"):
+        call_all(filled, numbers=starts, pairs_a_range=100, snappy=True)
+
+
+@needs_openssl
+def test_a_method_that_is_not_there_is_told_from_a_wrong_answer(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    bare = grpc.server(ThreadPoolExecutor(1))
+    credentials = grpc.ssl_server_credentials(
+        [(certificate.key_path.read_bytes(), certificate.certificate_path.read_bytes())]
+    )
+    server = Server(tmp_path, certificate)
+    server.port = bare.add_secure_port("127.0.0.1:0", credentials)
+    bare.start()
+    try:
+        with pytest.raises(client_module().Unimplemented):
+            call_all(server)
+        command = [sys.executable, "-m", "bench.load.drive", f"https://127.0.0.1:{server.port}"]
+        command.append(f"--certificate={certificate.certificate_path}")
+        assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == UNIMPLEMENTED
+    finally:
+        bare.stop(None).wait()
 
 
 @needs_openssl
