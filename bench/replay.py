@@ -2,6 +2,7 @@
 
     python -m bench.replay --streams 32
     python -m bench.replay --call range100       # 100 pairs from a random key on; see CALLS
+    python -m bench.replay --snappy              # as the official clients ask
     python -m bench.replay --echo                # the protocol alone: the tests' sink answers
 
 What it prints is the CPU time of a call in protocol, codec and store, and for answers larger than
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cramjam
 import ngh2
 
 from bench import dataset
@@ -51,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--echo", action="store_true", help="answer by the tests' echo sink")
     parser.add_argument("--call", default="key", choices=CALLS, help="what is asked (%(default)s)")
+    parser.add_argument("--snappy", action="store_true", help="requests are compressed")
     parser.add_argument("--table", default="regatta")
     parser.add_argument("--key", default="key-%012d", help="how keys look (%(default)s)")
     parser.add_argument("--keys", type=int, default=100_000, help="how many there are")
@@ -110,6 +113,7 @@ def record(arguments: argparse.Namespace) -> tuple[CallSink, list[bytes], int]:
         (b":path", path),
         (b"content-type", b"application/grpc"),
         (b"te", b"trailers"),
+        *([(b"grpc-encoding", b"snappy")] if arguments.snappy else []),
     ]
     pieces: list[bytes] = []
     output_bytes = 0
@@ -134,8 +138,10 @@ def record(arguments: argparse.Namespace) -> tuple[CallSink, list[bytes], int]:
     for _ in range(arguments.batches):
         for _ in range(arguments.streams):
             message = request(chance.randrange(arguments.keys))
+            if arguments.snappy:
+                message = bytes(cramjam.snappy.compress(message))
             stream = client.send_request(headers)
-            prefix = b"\0" + len(message).to_bytes(4, "big")
+            prefix = bytes([arguments.snappy]) + len(message).to_bytes(4, "big")
             client.send_data(stream, prefix + message, end_stream=True)
         answered = exchange()
         assert answered == arguments.streams, f"{answered} of {arguments.streams} answered"

@@ -20,6 +20,7 @@ from regatta.errors import DeadlineExceeded
 from regatta.errors import RegattaError
 from regatta.errors import ResourceExhausted
 from regatta.errors import Unimplemented
+from regatta.http2 import compress
 
 if TYPE_CHECKING:
     from regatta.api.rest import Rest
@@ -222,10 +223,10 @@ class GrpcExchange(Exchange):
     async def _answer_once(self) -> None:
         request, room_bytes, request_bytes = await self._request()
         if room_bytes == 0:
-            self._send(await self.method.handler(request, self.context))
+            await self._send(await self.method.handler(request, self.context))
             return
         async with self.place(room_bytes, request_bytes):
-            self._send(await self.method.handler(request, self.context))
+            await self._send(await self.method.handler(request, self.context))
 
     async def _stream(self) -> None:
         policy, wheel = self.method.policy, self.connection.router.wheel
@@ -243,7 +244,7 @@ class GrpcExchange(Exchange):
                         answer = await anext(answers, None)
                         if answer is None:
                             return
-                        self._send(answer)
+                        await self._send(answer)
                     if self.timeout_is_for_opening:
                         opening.lift()
 
@@ -270,9 +271,13 @@ class GrpcExchange(Exchange):
             self.method.counts.received += 1
         return message
 
-    def _send(self, answer: Message | bytes) -> None:
+    async def _send(self, answer: Message | bytes) -> None:
+        message = answer if isinstance(answer, bytes) else answer.SerializeToString()
+        packed = None
+        if self.call.encoding != "identity" and len(message) > limits.stretch_bytes_max:
+            packed = await asyncio.to_thread(compress, self.call.encoding, message)
         self.method.counts.sent += 1
-        self.call.send_message(answer if isinstance(answer, bytes) else answer.SerializeToString())
+        self.call.send_message(packed or message, compressed=packed is not None)
 
 
 class RestExchange(Exchange):

@@ -184,10 +184,13 @@ class Server:
         self.start()
         return exit_code
 
-    def channel(self) -> grpc.Channel:
+    def channel(self, compression: grpc.Compression | None = None) -> grpc.Channel:
         """Return a new blocking channel to this server; the caller closes it."""
         return grpc.secure_channel(
-            f"localhost:{self.port}", self.certificate.client_credentials(), CHANNEL_OPTIONS
+            f"localhost:{self.port}",
+            self.certificate.client_credentials(),
+            CHANNEL_OPTIONS,
+            compression,
         )
 
     def aio_channel(self) -> grpc.aio.Channel:

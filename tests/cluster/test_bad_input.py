@@ -129,13 +129,20 @@ class H2:
         self.client.initiate_connection({})
 
     def ask(
-        self, path: str, body: bytes, content_type: str | None = "application/grpc"
+        self,
+        path: str,
+        body: bytes,
+        content_type: str | None = "application/grpc",
+        *,
+        coding: str = "",
     ) -> tuple[dict[str, str], bytes]:
         """Send one request; return the headers and trailers of the answer, and its body."""
         headers = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"localhost")]
         headers.append((b":path", path.encode()))
         if content_type is not None:
             headers.append((b"content-type", content_type.encode()))
+        if coding:
+            headers.append((b"grpc-encoding", coding.encode()))
         stream = self.client.send_request(headers)
         self.client.send_data(stream, body, end_stream=True)
         found: dict[str, str] = {}
@@ -179,7 +186,7 @@ GOOD = RangeRequest(table=b"no table", key=b"k").SerializeToString()
         (b"\0\0", 13),
         (frame(GOOD, size=len(GOOD) + 1), 13),
         (frame(GOOD) + b"\0", 13),
-        (frame(GOOD, flag=1), 12),
+        (frame(GOOD, flag=1), 13),
         (frame(GOOD, flag=2), 13),
         (frame(GOOD, flag=0xFF), 13),
         (frame(b"", size=0xFFFFFFFF), 8),

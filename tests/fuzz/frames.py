@@ -1,10 +1,12 @@
 """HTTP/2 conversations of a client, recorded once, and what fuzzing makes of them."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import gzip
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+import cramjam
 import ngh2
 
 from regatta.pb.regatta_pb2 import PutRequest
@@ -57,6 +59,13 @@ def message(body: bytes, flags: int = 0) -> bytes:
     return bytes([flags]) + len(body).to_bytes(4, "big") + body
 
 
+PACK: dict[bytes, Callable[[bytes], bytes]] = {
+    b"gzip": lambda body: gzip.compress(body, mtime=0),
+    b"snappy": lambda body: bytes(cramjam.snappy.compress(body)),
+    b"zstd": lambda body: bytes(cramjam.zstd.compress(body)),
+}
+
+
 class Recorder:
     """A client that nobody answers; it keeps what it would send."""
 
@@ -96,6 +105,7 @@ def conversations() -> list[list[Frame]]:
     """Return what clients of every kind send: the seeds of all inputs."""
     kv = b"/regatta.v1.KV/"
     plain, odd, busy, broken = Recorder(), Recorder({1: 0, 4: 100}), Recorder(), Recorder()
+    packed = Recorder({4: 1 << 20})
     plain.grpc(kv + b"Range", message(RANGE))
     plain.grpc(kv + b"Range", message(MISSING))
     plain.grpc(kv + b"Range", message(RANGED), (b"grpc-timeout", b"1S"))
@@ -115,7 +125,11 @@ def conversations() -> list[list[Frame]]:
     broken.grpc(kv + b"Range", message(RANGE)[:-3])
     broken.grpc(kv + b"Range", b"\0\xff\xff\xff\xff")
     broken.grpc(kv + b"Put", message(bytes(20_000)), end=False)
-    return [recorder.frames() for recorder in (busy, plain, odd, broken)]
+    for coding, pack in PACK.items():
+        for body in (RANGE, RANGED, bytes(70_000), bytes(5 << 20)):
+            packed.grpc(kv + b"Range", message(pack(body), flags=1), (b"grpc-encoding", coding))
+        packed.grpc(kv + b"Put", message(pack(PUT), flags=1) * 2, (b"grpc-encoding", coding))
+    return [recorder.frames() for recorder in (busy, plain, odd, broken, packed)]
 
 
 SEEDS = conversations()

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import cramjam
 from google.protobuf.message import DecodeError
 
 from bench import dataset
@@ -23,6 +24,7 @@ from regatta.api.service import methods_of
 from regatta.engine import Engine
 from regatta.errors import Code
 from regatta.errors import InvalidArgument
+from regatta.errors import RegattaError
 from regatta.http2 import Call
 from regatta.http2 import Session
 from regatta.http2 import live_streams
@@ -44,6 +46,7 @@ from regatta.store._env import Environment
 from regatta.store.node import open_stores
 from regatta.table._leaders import Leaders
 from regatta.table._range import RangeSink
+from regatta.wire._snappy import unframe
 from tests.fuzz import documents
 from tests.fuzz import hostile
 from tests.fuzz import kafka
@@ -57,6 +60,7 @@ from tests.fuzz.frames import encode
 from tests.fuzz.frames import message
 from tests.fuzz.frames import parse_frames
 from tests.fuzz.mutation import below
+from tests.fuzz.mutation import mutate_bytes
 from tests.fuzz.mutation import pick
 
 Run = Callable[[Random], None]
@@ -93,8 +97,12 @@ def answer(call: Call) -> None:
             if call.ended and not call.cancelled:
                 call.respond(200, [(b"content-type", b"text/plain")], call.take_body())
             return
-        while (body := call.next_message()) is not None:
-            call.send_message(body)
+        try:
+            while (body := call.next_message()) is not None:
+                call.send_message(body)
+        except RegattaError as error:
+            call.finish(error.code, str(error))
+            return
         if call.ended:
             call.finish(len(call.path) % 17, "text \u20ac\n", [(b"x-more", b"yes")])
 
@@ -170,16 +178,15 @@ def is_native(body: bytes) -> bool:
         request = RangeRequest.FromString(body)
     except DecodeError:
         return False
-    filters = (
-        *(request.min_mod_revision, request.max_mod_revision),
+    numbers = (
+        *(request.limit, request.min_mod_revision, request.max_mod_revision),
         *(request.min_create_revision, request.max_create_revision),
     )
     return (
-        not request.range_end
-        and request.limit >= 0
-        and not any(filters)
+        min(numbers) >= 0
         and len(request.table) > 0
         and 1 <= len(request.key) <= 1024
+        and len(request.range_end) <= 1024
         and not (request.keys_only and request.count_only)
     )
 
@@ -199,12 +206,20 @@ def expected_answer(body: bytes, revision: int) -> RangeResponse | None:
     response = RangeResponse()
     header = response.header
     header.shard_id, header.replica_id, header.raft_term, header.raft_leader_id = GROUP, 1, 1, 1
-    if request.key in messages.KEYS[:-1]:
-        response.count = 1
-        if not request.count_only:
-            pair = response.kvs.add(key=request.key)
-            pair.create_revision = pair.mod_revision = revision
-            pair.value = b"" if request.keys_only else VALUE
+    end = request.range_end or request.key + b"\0"
+    lowest = max(request.min_mod_revision, request.min_create_revision)
+    highest = min(request.max_mod_revision or revision, request.max_create_revision or revision)
+    found = [
+        key
+        for key in sorted(messages.KEYS[:-1])
+        if request.key <= key and (key < end or end == b"\0") and lowest <= revision <= highest
+    ]
+    taken = found[: request.limit or None]
+    response.count, response.more = len(taken), len(taken) < len(found)
+    for key in [] if request.count_only else taken:
+        pair = response.kvs.add(key=key)
+        pair.create_revision = pair.mod_revision = revision
+        pair.value = b"" if request.keys_only else VALUE
     return response
 
 
@@ -415,6 +430,41 @@ def raft_messages(directory: Path) -> Iterator[Run]:
     yield run
 
 
+# Snappy: held to the library's decoder.
+
+
+def snappy_input(chance: Random) -> bytes:
+    """Return what the library's encoder makes, and what changes make of that."""
+    pieces = [
+        mutate_bytes(chance, b"value") * below(chance, 1 + pick(chance, (3, 30, 3000)))
+        for _ in range(below(chance, 6))
+    ]
+    packed = bytes(cramjam.snappy.compress(b"".join(pieces)))
+    if chance.random() < 0.2:
+        return packed
+    if chance.random() < 0.5:  # behind the heads, where the elements are
+        at = min(len(packed), 18)
+        return packed[:at] + mutate_bytes(chance, packed[at:])
+    return mutate_bytes(chance, packed)
+
+
+@contextmanager
+def snappy(directory: Path) -> Iterator[Run]:
+    """Framed snappy, whole and damaged; what is decoded is what the library decodes."""
+
+    def run(chance: Random) -> None:
+        data = snappy_input(chance)
+        bytes_max = pick(chance, (1 << 20, 1 << 20, 100))
+        found = unframe(data, bytes_max)
+        if isinstance(found, int):
+            assert found > bytes_max
+        elif found is not None:
+            assert len(found) <= bytes_max
+            assert not data or found == bytes(cramjam.snappy.decompress(data))
+
+    yield run
+
+
 # Kafka: what a topic holds.
 
 
@@ -430,5 +480,6 @@ TARGETS = {
     "command": commands,
     "json": json_bodies,
     "raft": raft_messages,
+    "snappy": snappy,
     "kafka-batch": kafka_batches,
 }

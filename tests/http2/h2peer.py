@@ -51,15 +51,20 @@ class Answer:
     reset_code: int | None = None
 
     @property
-    def messages(self) -> list[bytes]:
+    def flagged_messages(self) -> list[tuple[int, bytes]]:
+        """Each message with its flag, which is 1 if it is compressed."""
         found, rest = [], bytes(self.body)
         while rest:
             size = int.from_bytes(rest[1:5], "big")
-            assert rest[0] == 0
             assert len(rest) >= 5 + size
-            found.append(rest[5 : 5 + size])
+            found.append((rest[0], rest[5 : 5 + size]))
             rest = rest[5 + size :]
         return found
+
+    @property
+    def messages(self) -> list[bytes]:
+        assert all(flag == 0 for flag, _ in self.flagged_messages)
+        return [message for _, message in self.flagged_messages]
 
     @property
     def status(self) -> int:

@@ -40,22 +40,6 @@ def test_message_over_the_limit_is_refused_by_its_prefix(echo: ModuleType, path:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_compressed_message_is_unimplemented(echo: ModuleType, path: bytes) -> None:
-    with peer(echo.Echo()) as p:
-        answer = p.ask(frame(b"x", flags=1), request_headers(path))
-        assert answer.status == 12
-        assert answer.headers[b"grpc-accept-encoding"] == b"identity"
-
-
-def test_unknown_encoding_is_unimplemented_and_names_the_known(echo: ModuleType) -> None:
-    with peer(echo.Echo()) as p:
-        answer = p.ask(frame(b"x"), [*ECHO, (b"grpc-encoding", b"snappy")])
-        assert answer.status == 12
-        assert answer.headers[b"grpc-accept-encoding"] == b"identity"
-        assert p.ask(frame(b"x"), [*ECHO, (b"grpc-encoding", b"identity")]).status == 0
-
-
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("body", [b"\0", b"\0\0\0\0", frame(b"hello")[:-1], frame(b"a") + b"\0"])
 def test_request_that_ends_inside_a_message_is_internal(
     echo: ModuleType, path: bytes, body: bytes

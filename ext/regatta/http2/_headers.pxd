@@ -10,6 +10,11 @@ cdef enum:
 # Fill in a header. *name* must be static.
 cdef void set_header(nghttp2_nv *header, const char *name, const void *value, size_t value_size,
                      bint value_is_static) noexcept nogil
+# The headers of an answer with status 200, and how many: grpc-encoding is the last, if it is needed.
+cdef const nghttp2_nv *begin_headers(int coding) noexcept nogil
+cdef inline size_t begin_count(int coding) noexcept nogil:
+    return 3 if coding else 2
+
 # Fill in headers from pairs, at most ANSWER_HEADERS_MAX. Returns their number.
 cdef size_t set_headers(nghttp2_nv *headers, const Buffer *pairs) noexcept nogil
 # Append (name, value) tuples of bytes.

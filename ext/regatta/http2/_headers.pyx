@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
+from regatta.http2._coding cimport CODING_UNKNOWN, coding_name
 from regatta.http2._grpc cimport encode_message
 from regatta.http2._nghttp2_h cimport (
     NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, NGHTTP2_NV_FLAG_NONE,
@@ -20,6 +21,25 @@ cdef void set_header(nghttp2_nv *header, const char *name, const void *value, si
     header.flags = <uint8_t>NGHTTP2_NV_FLAG_NO_COPY_NAME
     if value_is_static:
         header.flags |= <uint8_t>NGHTTP2_NV_FLAG_NO_COPY_VALUE
+
+
+cdef nghttp2_nv[CODING_UNKNOWN][3] BEGIN
+
+
+cdef void prepare() noexcept:
+    cdef int coding
+    for coding in range(<int>CODING_UNKNOWN):
+        set_header(&BEGIN[coding][0], ":status", b"200", 3, True)
+        set_header(&BEGIN[coding][1], "content-type", b"application/grpc", 16, True)
+        set_header(&BEGIN[coding][2], "grpc-encoding", coding_name(coding),
+                   strlen(coding_name(coding)), True)
+
+
+prepare()
+
+
+cdef const nghttp2_nv *begin_headers(int coding) noexcept nogil:
+    return BEGIN[coding]
 
 
 cdef size_t set_headers(nghttp2_nv *headers, const Buffer *pairs) noexcept nogil:

@@ -1,26 +1,14 @@
 """An HTTP/2 session: the contract with what owns the socket, and the parts of its work."""
 from libc.stdint cimport int32_t, uint8_t
 
+from regatta.http2._call cimport Call, Owner
 from regatta.http2._link cimport Link
 from regatta.http2._nghttp2_h cimport nghttp2_frame, nghttp2_nv, nghttp2_session
 from regatta.http2._sink cimport CallSink, Reply
-from regatta.http2._stream cimport Stream
+from regatta.http2._stream cimport Message, Stream
 from regatta.http2._watch cimport Watch
 
-cdef class Call:
-    cdef Session session
-    cdef Stream *stream         # NULL once the stream is gone
-    cdef bint ended_before, failed_before
-    cdef readonly bytes path, method
-    cdef readonly bint is_grpc
-    cdef readonly list headers
-    cdef readonly object timeout_ns
-    cdef public object listener
-
-    cdef int begin(self, const nghttp2_nv *headers, size_t count) except -1
-    cdef void detach(self) noexcept
-
-cdef class Session:
+cdef class Session(Owner):
     cdef nghttp2_session *h2    # NULL after close()
     cdef CallSink sink
     cdef object on_call, on_output
@@ -28,7 +16,6 @@ cdef class Session:
     cdef Link live, attention, deferred, waiting
     cdef Watch watch
     cdef Stream *incoming               # whose request headers are arriving, or NULL
-    cdef size_t outstanding_bytes       # of answers: built, and not yet handed out by output()
     # Of answers to calls that were reset. They count until the batch ends, or a batch of calls and
     # resets would build answers without end.
     cdef size_t forgone_bytes
@@ -39,7 +26,6 @@ cdef class Session:
     cdef bint notified                  # on_output was called, output() was not yet
     cdef bint entered                   # receive() or output() is running
     cdef bint sink_asked                # since the last on_batch_end
-    cdef bint cap_felt                  # a call may wait for the outstanding bytes to fall
     cdef bint draining                  # a GOAWAY without a last stream has gone
     cdef bint drained                   # the one with the last stream too
     cdef int32_t overflown_id           # the stream whose window the peer has overflown, or 0
@@ -77,12 +63,12 @@ cdef class Session:
     cdef int leave_to_python(self, Stream *stream) noexcept nogil
     cdef int admit(self, Stream *stream) noexcept nogil
     cdef int serve(self, Stream *stream) noexcept nogil
-    cdef int ask_sink(self, Stream *stream, const uint8_t *message, size_t size,
-                      Reply *reply) noexcept nogil
+    cdef int serve_native(self, Stream *stream) noexcept nogil
+    cdef int answer_native(self, Stream *stream, const Message *message) noexcept nogil
+    cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil
     cdef void notify(self, Stream *stream) noexcept nogil
 
     # Inbound flow control.
-    cdef void regulate(self, Stream *stream) noexcept nogil
     cdef size_t opened_bytes(self, Stream *stream) noexcept nogil
     cdef void open_window(self, Stream *stream, size_t increase) noexcept nogil
     cdef void reserve(self, Stream *stream, size_t size) noexcept nogil
@@ -91,19 +77,16 @@ cdef class Session:
     # Answers.
     cdef int refuse(self, Stream *stream, int http_status, int code,
                     const char *text) noexcept nogil
-    cdef int finish_grpc(self, Stream *stream, int http_status) noexcept nogil
     cdef int refuse_scan(self, Stream *stream, int scan) noexcept nogil
+    cdef int refuse_coding(self, Stream *stream) noexcept nogil
     cdef int refuse_plain(self, Stream *stream, int http_status, const char *text) noexcept nogil
-    cdef void abandon_request(self, Stream *stream) noexcept nogil
-    cdef int submit(self, Stream *stream, const nghttp2_nv *headers, size_t count,
-                    bint with_data) noexcept nogil
-    cdef int resume(self, Stream *stream) noexcept nogil
 
     # Between batches.
     cdef int pump(self, size_t bytes_max) noexcept
+    cdef void begin_turn(self) noexcept
+    cdef bint is_starving(self) noexcept nogil
     cdef int relieve(self) noexcept
     cdef int end_batch(self) noexcept nogil
     cdef int dispatch(self) except -1
     cdef int show(self, Stream *stream) except -1
     cdef int run(self, Call call, object callback, tuple arguments) except -1
-    cdef int wake(self) except -1

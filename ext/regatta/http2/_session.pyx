@@ -6,33 +6,36 @@ to on_call after the batch of bytes that brought it. Everything runs under the G
 that owns the session; `nogil` below only proves that no Python object is touched.
 """
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport strlen
+from libc.string cimport memcpy, strlen
 
 import logging
 
 from regatta.errors import Code
 from regatta.limits import request_bytes_max, rest_body_bytes_max
 
+from regatta.http2._call cimport (
+    OUTSTANDING_BYTES_MAX, Call, Owner, drop_unpacked, make_call,
+)
+from regatta.http2._coding cimport CODING_UNKNOWN, CODINGS, UNPACK_TEXT_BYTES, coding_of
 from regatta.http2._grpc cimport (
-    BAD_TIMEOUT, CONTENT_PLAIN, CONTENT_UNSUPPORTED, NO_TIMEOUT,
-    content_kind, parse_timeout,
+    BAD_TIMEOUT, CONTENT_PLAIN, CONTENT_UNSUPPORTED, content_kind, parse_timeout,
 )
 from regatta.http2._headers cimport (
-    ANSWER_HEADERS_MAX, add_pairs, add_status, list_headers, set_header, set_headers,
+    ANSWER_HEADERS_MAX, add_status, begin_count, begin_headers, set_header, set_headers,
 )
 from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
 from regatta.http2._nghttp2_h cimport *
 from regatta.http2._pairs cimport pairs_append
 from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
-    FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Stream, stream_answer, stream_equals, stream_fault,
+    FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Message, Stream, stream_equals, stream_fault,
     stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
-    stream_text, stream_trim,
+    stream_text,
 )
 from regatta.http2._watch cimport watch_init, watch_input
 from regatta.http2._window cimport WINDOW_BYTES, content_length, lacks_window, wanted_bytes
@@ -42,12 +45,13 @@ cdef enum:
     STREAMS_MAX = 1000
     CONNECTION_WINDOW_BYTES = 16 << 20
     BUDGET_BYTES = 64 << 20                     # for requests larger than WINDOW_BYTES together
-    OUTSTANDING_BYTES_MAX = 8 << 20             # of answers; more calls wait above it
     HEADER_LIST_BYTES_MAX = 65536
     HEADER_LIST_ABUSE_BYTES = 4 * HEADER_LIST_BYTES_MAX        # ends the connection
     HEADER_OVERHEAD_BYTES = 32                  # of each header, RFC 9113, 6.5.2
     RESETS_BURST = 20_000                       # honest clients cancel thousands of calls
     RESETS_PER_S = 1_000
+    SHOWN_ENCODING_BYTES = 60                   # of one that is unknown
+    STARVED_IN_A_TURN = 16                      # calls whose turn it is; they may have to wait again
 
 cdef enum:
     SINK_FAILED = 0                             # what ask_sink returns
@@ -64,136 +68,16 @@ cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
 
 # What the output() that is running has collected; shared, since it is empty between calls.
 cdef Buffer collected
+# The native answer that was packed last; likewise.
+cdef Buffer packed
 
-cdef nghttp2_nv[2] ANSWER_BEGIN
 cdef nghttp2_nv[1] TRAILERS_OK
 cdef nghttp2_session_callbacks *CALLBACKS
 cdef nghttp2_option *OPTIONS
 
 
 @cython.final
-cdef class Call:
-    """One stream that Python answers. See the stub for what each member means."""
-
-    @property
-    def ended(self):
-        return self.ended_before if self.stream == NULL else self.stream.ended
-
-    @property
-    def cancelled(self):
-        return self.failed_before if self.stream == NULL else self.stream.refused
-
-    @property
-    def writable(self):
-        cdef Stream *stream = self.stream
-        if stream == NULL or stream.sent < stream.answer.size:
-            return False
-        if self.session.outstanding_bytes < OUTSTANDING_BYTES_MAX:
-            return True
-        self.session.cap_felt = True
-        return False
-
-    def next_message(self):
-        cdef const uint8_t *message
-        cdef size_t size
-        cdef bytes taken
-        if self.stream == NULL or not stream_take(self.stream, &message, &size):
-            return None
-        taken = PyBytes_FromStringAndSize(<const char *>message, size)
-        stream_trim(self.stream)
-        self.session.regulate(self.stream)
-        self.session.wake()
-        return taken
-
-    def take_body(self):
-        cdef Stream *stream = self.stream
-        cdef bytes taken
-        if stream == NULL or stream.body.size == 0:
-            return b""
-        taken = PyBytes_FromStringAndSize(<const char *>stream.body.data, stream.body.size)
-        buffer_recycle(&stream.body)
-        self.session.regulate(stream)
-        self.session.wake()
-        return taken
-
-    def send_message(self, bytes message not None):
-        cdef Stream *stream = self.stream
-        cdef size_t size = PyBytes_GET_SIZE(message)
-        if stream == NULL or stream.finished:
-            return
-        if stream_answer(stream, PyBytes_AS_STRING(message), size) < 0:
-            raise MemoryError
-        self.session.outstanding_bytes += PREFIX_BYTES + size
-        self.begin(ANSWER_BEGIN, 2)
-        self.session.wake()
-
-    def finish(self, int code=0, str message not None="", object trailers=()):
-        cdef Stream *stream = self.stream
-        cdef bytes text
-        if stream == NULL or stream.finished:
-            return
-        if code or message or trailers or not stream.response_begun:
-            text = message.encode("utf-8", "replace")
-            if add_status(&stream.trailers, code, text, PyBytes_GET_SIZE(text)) < 0:
-                raise MemoryError
-            add_pairs(&stream.trailers, trailers)
-        if self.session.finish_grpc(stream, 200) < 0:
-            raise MemoryError
-        self.session.wake()
-
-    def respond(self, int status, object headers, bytes body not None):
-        cdef Stream *stream = self.stream
-        cdef nghttp2_nv[ANSWER_HEADERS_MAX] begin
-        cdef char[16] digits
-        cdef int digits_size = snprintf(digits, sizeof(digits), "%d", status)
-        if stream == NULL or stream.finished:
-            return
-        if pairs_append(&stream.trailers, b":status", 7, digits, digits_size) < 0:
-            raise MemoryError
-        add_pairs(&stream.trailers, headers)
-        if buffer_append(&stream.answer, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
-            raise MemoryError
-        self.session.outstanding_bytes += stream.answer.size
-        stream.finished = True
-        self.begin(begin, set_headers(begin, &stream.trailers))
-        self.session.abandon_request(stream)
-        self.session.wake()
-
-    cdef int begin(self, const nghttp2_nv *headers, size_t count) except -1:
-        """Send the headers if they have not gone yet; in any case go on sending the answer."""
-        cdef Stream *stream = self.stream
-        cdef bint with_data = stream.answer.size > 0 or not stream.finished
-        cdef int failed
-        if stream.response_begun:
-            failed = self.session.resume(stream)
-        else:
-            failed = self.session.submit(stream, headers, count, with_data)
-        if failed < 0:
-            raise MemoryError
-        return 0
-
-    cdef void detach(self) noexcept:
-        """The stream goes: keep what is asked about it later."""
-        self.ended_before = self.stream.ended
-        self.failed_before = self.stream.refused
-        self.stream = NULL
-
-
-cdef Call make_call(Session session, Stream *stream):
-    cdef Call call = Call.__new__(Call)
-    cdef const char *text = <const char *>stream.headers.data
-    call.session = session
-    call.stream = stream
-    call.is_grpc = stream.grpc
-    call.path = (text + stream.path.offset)[:stream.path.size]
-    call.method = (text + stream.method.offset)[:stream.method.size]
-    call.timeout_ns = None if stream.timeout_ns == NO_TIMEOUT else stream.timeout_ns
-    call.headers = list_headers(&stream.headers)
-    return call
-
-
-@cython.final
-cdef class Session:
+cdef class Session(Owner):
     """One HTTP/2 connection, server side. See the stub for what each member means."""
 
     def __cinit__(self, CallSink sink, object on_call, object on_output):
@@ -231,6 +115,7 @@ cdef class Session:
         if self.h2 == NULL or self.dead or self.deaf:
             return 0
         self.entered = True
+        self.begin_turn()
         if self.take_in(data, size) < 0:
             self.dead = True
         self.output_due = not self.dead
@@ -259,6 +144,8 @@ cdef class Session:
 
     cpdef bytes output(self, size_t bytes_max):
         cdef bytes data = b""
+        if self.notified:
+            self.begin_turn()
         self.notified = False
         self.entered = True
         while self.output_due and not data and self.h2 != NULL:
@@ -268,6 +155,8 @@ cdef class Session:
             self.end_batch()
             self.dispatch()
         self.entered = False
+        if not data:
+            self.wake()
         return data
 
     @property
@@ -422,6 +311,7 @@ cdef class Session:
         link_remove(&stream.live)
         link_remove(&stream.deferred)
         link_remove(&stream.waiting)
+        link_remove(&stream.starved)
         if self.incoming == stream:
             self.incoming = NULL
         stream.closed = True
@@ -457,8 +347,9 @@ cdef class Session:
     cdef int grpc_begun(self, Stream *stream) noexcept nogil:
         if not stream_equals(stream, stream.method, b"POST"):
             return self.refuse(stream, 405, INTERNAL, b"gRPC calls are made with POST")
-        if stream.encoding.size and not stream_equals(stream, stream.encoding, b"identity"):
-            return self.refuse(stream, 200, UNIMPLEMENTED, b"unknown grpc-encoding")
+        stream.coding = coding_of(stream_text(stream, stream.encoding), stream.encoding.size)
+        if stream.coding == CODING_UNKNOWN:
+            return self.refuse_coding(stream)
         if stream.timeout.size:
             stream.timeout_ns = parse_timeout(stream_text(stream, stream.timeout),
                                               stream.timeout.size)
@@ -502,27 +393,44 @@ cdef class Session:
         return self.admit(stream)
 
     cdef int admit(self, Stream *stream) noexcept nogil:
-        """Serve the call, or keep it until the peer has read more of what was answered."""
-        if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
+        """Serve the call, or keep it: until the peer has read more of what was answered, or for
+        the next turn, if unpacking the request is too much for this one."""
+        if (self.outstanding_bytes >= OUTSTANDING_BYTES_MAX
+                or (stream.native and self.must_wait(stream))):
             link_append(&self.deferred, &stream.deferred)
             return 0
         return self.serve(stream)
 
     cdef int serve(self, Stream *stream) noexcept nogil:
+        if stream.native:
+            return self.serve_native(stream)
+        self.notify(stream)
+        return 0
+
+    cdef int serve_native(self, Stream *stream) noexcept nogil:
+        cdef char[UNPACK_TEXT_BYTES] text
+        cdef Message message
+        cdef int code = 0, failed
+        stream_take(stream, &message)
+        if message.compressed:
+            code = self.unpack_message(stream, &message, text)
+        if code:
+            failed = self.refuse(stream, 200, code, text)
+        else:
+            failed = self.answer_native(stream, &message)
+        if message.compressed:
+            drop_unpacked()
+        return failed
+
+    cdef int answer_native(self, Stream *stream, const Message *message) noexcept nogil:
         cdef Reply reply
-        cdef const uint8_t *message
-        cdef size_t size
-        cdef int outcome
-        if not stream.native:
-            self.notify(stream)
-            return 0
+        cdef int outcome, compressed
         if buffer_reserve(&stream.answer, PREFIX_BYTES) < 0:
             return -1
         reply.data = stream.answer.data + PREFIX_BYTES
         reply.capacity = stream.answer.capacity - PREFIX_BYTES
         reply.size, reply.status, reply.message = 0, 0, NULL
-        stream_take(stream, &message, &size)
-        outcome = self.ask_sink(stream, message, size, &reply)
+        outcome = self.ask_sink(stream, message, &reply)
         stream.answer.data = reply.data - PREFIX_BYTES
         stream.answer.capacity = reply.capacity + PREFIX_BYTES
         if outcome == SINK_DECLINED:
@@ -535,18 +443,27 @@ cdef class Session:
             return self.refuse(stream, 200, INTERNAL, b"internal error")
         if reply.status:
             return self.refuse(stream, 200, reply.status, reply.message)
-        stream_prefix(stream.answer.data, reply.size)
+        packed.size = 0
+        compressed = self.pack_answer(stream, reply.data, reply.size, &packed)
+        if compressed < 0:
+            return -1
+        if compressed:
+            memcpy(reply.data, packed.data, packed.size)    # it is the shorter
+            reply.size = packed.size
+        stream_prefix(stream.answer.data, compressed, reply.size)
         stream.answer.size = PREFIX_BYTES + reply.size
         stream.finished = True
         self.outstanding_bytes += stream.answer.size
-        return self.submit(stream, ANSWER_BEGIN, 2, True)
+        if compressed:
+            return self.submit(stream, begin_headers(stream.coding), begin_count(stream.coding),
+                               True)
+        return self.submit(stream, begin_headers(0), begin_count(0), True)
 
-    cdef int ask_sink(self, Stream *stream, const uint8_t *message, size_t size,
-                      Reply *reply) noexcept nogil:
+    cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil:
         # If on_call raises, Python's unraisable hook reports it and 0 comes back: SINK_FAILED.
         self.sink_asked = True
         return 1 + self.sink.on_call(<const char *>stream_text(stream, stream.path),
-                                     stream.path.size, message, size, reply)
+                                     stream.path.size, message.data, message.size, reply)
 
     cdef void notify(self, Stream *stream) noexcept nogil:
         """Have the stream shown to Python, unless it is not its turn to begin yet."""
@@ -621,7 +538,7 @@ cdef class Session:
         if add_status(&stream.trailers, code, text, size) < 0:
             return -1
         if code == UNIMPLEMENTED:
-            pairs_append(&stream.trailers, b"grpc-accept-encoding", 20, b"identity", 8)
+            pairs_append(&stream.trailers, b"grpc-accept-encoding", 20, CODINGS, strlen(CODINGS))
         stream.refused = True
         if stream.call != NULL:
             self.notify(stream)
@@ -637,12 +554,19 @@ cdef class Session:
             return self.resume(stream)
         snprintf(digits, sizeof(digits), "%d", http_status)
         set_header(&headers[0], ":status", digits, strlen(digits), False)
-        headers[1] = ANSWER_BEGIN[1]
+        headers[1] = begin_headers(0)[1]
         return self.submit(stream, headers, 2 + set_headers(&headers[2], &stream.trailers), False)
 
     cdef int refuse_scan(self, Stream *stream, int scan) noexcept nogil:
         cdef char[FAULT_TEXT_BYTES] text
         return self.refuse(stream, 200, stream_fault(stream, scan, message_bytes_max, text), text)
+
+    cdef int refuse_coding(self, Stream *stream) noexcept nogil:
+        cdef char[SHOWN_ENCODING_BYTES + 64] text
+        snprintf(text, sizeof(text), "grpc: Decompressor is not installed for grpc-encoding \"%.*s\"",
+                 <int>min(stream.encoding.size, <uint32_t>SHOWN_ENCODING_BYTES),
+                 <const char *>stream_text(stream, stream.encoding))
+        return self.refuse(stream, 200, UNIMPLEMENTED, text)
 
     cdef int refuse_plain(self, Stream *stream, int http_status, const char *text) noexcept nogil:
         """Answer an HTTP error that the session itself found."""
@@ -667,6 +591,7 @@ cdef class Session:
         stream.taken = stream.scanned = 0
         buffer_recycle(&stream.body)
         link_remove(&stream.waiting)
+        link_remove(&stream.starved)
         if stream.call == NULL:
             link_remove(&stream.deferred)
         self.regulate(stream)
@@ -709,6 +634,23 @@ cdef class Session:
                 return 0
         return 0
 
+    cdef void begin_turn(self) noexcept:
+        """Others have had the event loop: messages may be unpacked and packed again."""
+        cdef Stream *stream
+        self.unpacked_bytes = self.packed_bytes = 0
+        self.output_due = self.output_due or self.is_starving()
+        for _ in range(STARVED_IN_A_TURN):
+            if link_alone(&self.starved):
+                return
+            stream = <Stream *>self.starved.after.owner
+            link_remove(&stream.starved)
+            self.notify(stream)
+
+    cdef bint is_starving(self) noexcept nogil:
+        """Say whether anything waits for the next turn to be unpacked."""
+        return not link_alone(&self.starved) or (
+            not link_alone(&self.deferred) and self.outstanding_bytes < OUTSTANDING_BYTES_MAX)
+
     cdef int relieve(self) noexcept:
         """Serve calls that were kept back, as far as the outstanding output allows."""
         cdef Link *link = &self.live
@@ -727,6 +669,8 @@ cdef class Session:
         while (not link_alone(&self.deferred)
                 and self.outstanding_bytes < OUTSTANDING_BYTES_MAX):
             stream = <Stream *>self.deferred.after.owner
+            if stream.native and self.must_wait(stream):
+                return 0
             link_remove(&stream.deferred)
             if self.serve(stream) < 0:
                 self.dead = True
@@ -783,7 +727,8 @@ cdef class Session:
 
     cdef int wake(self) except -1:
         """Tell the owner that there is output, unless it is going to ask anyway."""
-        if self.output_due and not self.entered and not self.notified and self.h2 != NULL:
+        if ((self.output_due or self.is_starving()) and not self.entered and not self.notified
+                and self.h2 != NULL):
             self.notified = True
             self.on_output()
         return 0
@@ -879,8 +824,6 @@ cdef Py_ssize_t on_read(nghttp2_session *h2, int32_t stream_id, uint8_t *unused,
 
 cdef int prepare() except -1:
     """Make what all sessions share."""
-    set_header(&ANSWER_BEGIN[0], ":status", b"200", 3, True)
-    set_header(&ANSWER_BEGIN[1], "content-type", b"application/grpc", 16, True)
     set_header(&TRAILERS_OK[0], "grpc-status", b"0", 1, True)
     if nghttp2_session_callbacks_new(&CALLBACKS) or nghttp2_option_new(&OPTIONS):
         raise MemoryError

@@ -10,6 +10,11 @@ from regatta.wire._buffer cimport Buffer
 cdef enum:
     PREFIX_BYTES = 5            # of a gRPC message: one byte of flags, four of size
 
+cdef struct Message:            # of a request; borrowed
+    const uint8_t *data
+    size_t size
+    bint compressed             # in the encoding that grpc-encoding named
+
 cdef enum Scan:                 # what stream_scan found
     SCAN_FINE = 0
     SCAN_TOO_LARGE = 1          # the message is over the limit; partial_bytes tells by how much
@@ -24,6 +29,7 @@ cdef struct Stream:
     Link attention              # waits to be shown to Python
     Link deferred               # waits until less of the connection's output is outstanding
     Link waiting                # waits for a part of the connection's budget for large requests
+    Link starved                # waits for the next turn to have a message unpacked
     PyObject *call              # owned reference to the Call, or NULL
     int32_t id
 
@@ -40,6 +46,7 @@ cdef struct Stream:
     Buffer headers
     size_t header_list_bytes    # as HTTP/2 counts them: 32 more for each
     Span method, path, content_type, encoding, timeout, content_length
+    int coding                  # that grpc-encoding named; answers may use it, too
     int64_t timeout_ns          # NO_TIMEOUT when the client gave none
 
     # The request's body. Invariant: taken <= scanned <= body.size.
@@ -108,13 +115,16 @@ cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
 
 # Point *message* at the next complete message, without prefix, and count it as taken.
 # Returns False if there is none. The bytes stay until the next call on this stream's body.
-cdef bint stream_take(Stream *stream, const uint8_t **message, size_t *size) noexcept nogil
+cdef bint stream_take(Stream *stream, Message *message) noexcept nogil
+# Say whether the next message is there and compressed.
+cdef inline bint stream_next_is_compressed(const Stream *stream) noexcept nogil:
+    return stream.taken < stream.scanned and stream.body.data[stream.taken] != 0
 # Drop what was taken from the body.
 cdef void stream_trim(Stream *stream) noexcept nogil
 
-cdef inline void stream_prefix(uint8_t *prefix, size_t size) noexcept nogil:
+cdef inline void stream_prefix(uint8_t *prefix, bint compressed, size_t size) noexcept nogil:
     """Write the five bytes that go before a message of *size* bytes."""
-    prefix[0] = 0
+    prefix[0] = compressed
     prefix[1] = <uint8_t>(size >> 24)
     prefix[2] = <uint8_t>(size >> 16)
     prefix[3] = <uint8_t>(size >> 8)
@@ -122,4 +132,5 @@ cdef inline void stream_prefix(uint8_t *prefix, size_t size) noexcept nogil:
 
 
 # Append one message with its prefix to the answer. Returns -1 when there is no memory.
-cdef int stream_answer(Stream *stream, const void *message, size_t size) noexcept nogil
+cdef int stream_answer(Stream *stream, bint compressed, const void *message,
+                       size_t size) noexcept nogil

@@ -19,7 +19,6 @@ cdef enum:
 
 cdef int INTERNAL = Code.INTERNAL
 cdef int RESOURCE_EXHAUSTED = Code.RESOURCE_EXHAUSTED
-cdef int UNIMPLEMENTED = Code.UNIMPLEMENTED
 
 cdef Stream *pool = NULL        # linked by live.owner
 cdef Py_ssize_t pooled_count = 0
@@ -46,6 +45,7 @@ cdef Stream *stream_new(int32_t stream_id) noexcept nogil:
     link_init(&stream.attention, stream)
     link_init(&stream.deferred, stream)
     link_init(&stream.waiting, stream)
+    link_init(&stream.starved, stream)
     stream.id = stream_id
     stream.timeout_ns = NO_TIMEOUT
     return stream
@@ -93,7 +93,7 @@ cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil:
                 return SCAN_BAD_FLAG
             if stream.partial_bytes - PREFIX_BYTES > message_bytes_max:
                 return SCAN_TOO_LARGE
-            if prefix[0] == 1:
+            if prefix[0] == 1 and stream.coding == 0:
                 return SCAN_COMPRESSED
         if stream.body.size - stream.scanned < stream.partial_bytes:
             return SCAN_FINE
@@ -105,8 +105,8 @@ cdef Scan stream_scan(Stream *stream, size_t message_bytes_max) noexcept nogil:
 cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
                       char *text) noexcept nogil:
     if scan == SCAN_COMPRESSED:
-        snprintf(text, FAULT_TEXT_BYTES, "a compressed message without a known grpc-encoding")
-        return UNIMPLEMENTED
+        snprintf(text, FAULT_TEXT_BYTES, "a message is marked as compressed, but there is no grpc-encoding")
+        return INTERNAL
     if scan == SCAN_TOO_LARGE:
         snprintf(text, FAULT_TEXT_BYTES, "grpc: received message larger than max (%zu vs. %zu)",
                  stream.partial_bytes - PREFIX_BYTES, message_bytes_max)
@@ -115,14 +115,14 @@ cdef int stream_fault(const Stream *stream, int scan, size_t message_bytes_max,
     return INTERNAL
 
 
-cdef bint stream_take(Stream *stream, const uint8_t **message, size_t *size) noexcept nogil:
+cdef bint stream_take(Stream *stream, Message *message) noexcept nogil:
     cdef const uint8_t *prefix
     if stream.taken == stream.scanned:
         return False
     prefix = stream.body.data + stream.taken
-    size[0] = message_bytes(prefix)
-    message[0] = prefix + PREFIX_BYTES
-    stream.taken += PREFIX_BYTES + size[0]
+    message.data, message.size = prefix + PREFIX_BYTES, message_bytes(prefix)
+    message.compressed = prefix[0] != 0
+    stream.taken += PREFIX_BYTES + message.size
     return True
 
 
@@ -140,9 +140,10 @@ cdef void stream_trim(Stream *stream) noexcept nogil:
     stream.taken = 0
 
 
-cdef int stream_answer(Stream *stream, const void *message, size_t size) noexcept nogil:
+cdef int stream_answer(Stream *stream, bint compressed, const void *message,
+                       size_t size) noexcept nogil:
     cdef uint8_t[PREFIX_BYTES] prefix
-    stream_prefix(prefix, size)
+    stream_prefix(prefix, compressed, size)
     if buffer_reserve(&stream.answer, PREFIX_BYTES + size) < 0:
         return -1
     buffer_append(&stream.answer, prefix, PREFIX_BYTES)

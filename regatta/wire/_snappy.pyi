@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def unframe(data: Buffer, bytes_max: int) -> bytes | int | None: ...
