@@ -1,6 +1,6 @@
 """What reads cost in session, codec and store, 32 in a batch, and that they say what they should.
 
-python -m pytest bench/micro/test_range.py
+python -m pytest bench/micro/test_reads.py
 """
 
 import argparse
@@ -33,6 +33,7 @@ DIGESTS = {
 def arguments(request: pytest.FixtureRequest) -> argparse.Namespace:
     return argparse.Namespace(
         echo=False,
+        snappy=False,
         call=request.param,
         table="t",
         key="key-%012d",
