@@ -1,6 +1,9 @@
 from collections.abc import Callable, Sequence
 from typing import final
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Owner:
     """What a call needs of its session."""
 
