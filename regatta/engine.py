@@ -18,6 +18,7 @@ from regatta.store import TableState
 from regatta.store import TurnWriter
 from regatta.store import View
 from regatta.store.node import Stores
+from regatta.table._node_sink import NodeSink
 from regatta.table._range import RangeSink
 from regatta.table.driver import Driver
 from regatta.table.group import Applied
@@ -28,6 +29,7 @@ __all__ = [
     "Applied",
     "Engine",
     "Group",
+    "NodeSink",
     "Position",
     "RangeScan",
     "RangeSink",
@@ -122,6 +124,13 @@ class Engine:
     def range_sink(self) -> RangeSink:
         """Return what answers single-key reads natively, for the sessions of one thread."""
         return RangeSink(View(self._stores.data), self.node, self._driver.leaders)
+
+    def sink(self, read_only: frozenset[bytes] = frozenset()) -> NodeSink:
+        """Return what answers calls natively, for all sessions of the loop's thread.
+
+        *read_only* names the tables that only Kafka may write to.
+        """
+        return NodeSink(self.range_sink(), self._driver.sink(self._groups, read_only))
 
     def snapshot(self) -> Snapshot:
         """Return a view of everything acknowledged so far, which does not change any more."""

@@ -82,7 +82,7 @@ async def run(
             return
         router, health = build_router(engine, settings)
         endpoint = settings.api.address
-        sink = engine.range_sink()
+        sink = engine.sink(read_only_tables(settings.kafka))
         listener = await listen(
             *place(endpoint),
             tls,

@@ -26,7 +26,7 @@ from regatta.api.rest import Rest
 from regatta.api.service import Method
 from regatta.engine import META_GROUP
 from regatta.engine import Engine
-from regatta.engine import RangeSink
+from regatta.engine import NodeSink
 from regatta.errors import Code
 from regatta.measure import Histogram
 from regatta.net import Listener
@@ -96,7 +96,7 @@ class CallTotals:
     total_s: float
 
 
-def totals(method: Method, sink: RangeSink) -> CallTotals:
+def totals(method: Method, sink: NodeSink) -> CallTotals:
     """Add up the calls of a method that Python answered and those that *sink* did."""
     counts = method.counts
     own = CallTotals(
@@ -110,11 +110,12 @@ def totals(method: Method, sink: RangeSink) -> CallTotals:
     native = sink.calls.get(method.path)
     if native is None:
         return own
-    # A native call has one request, and an answer if it ends well; it is over once it is counted.
+    # A native call has one request, and an answer if it ends well.
     handled, time = native.handled, native.time
+    begun = sum(handled) + native.kept_count
     return CallTotals(
-        own.started + sum(handled),
-        own.received + sum(handled),
+        own.started + begun,
+        own.received + begun,
         own.sent + handled[Code.OK],
         add(own.handled, handled),
         add(own.cumulated, time.cumulated()),
@@ -127,7 +128,7 @@ def add(left: list[int], right: list[int]) -> list[int]:
     return [a + b for a, b in zip(left, right, strict=True)]
 
 
-def call_metrics(methods: Iterable[Method], sink: RangeSink) -> Iterator[Metric]:
+def call_metrics(methods: Iterable[Method], sink: NodeSink) -> Iterator[Metric]:
     """Return the metrics of gRPC calls: every method is there, called or not."""
     labels = ("grpc_type", "grpc_service", "grpc_method")
     started = CounterMetricFamily("grpc_server_started", "Calls begun.", labels=labels)

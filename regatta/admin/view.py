@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from regatta.api.router import Router
 from regatta.engine import Engine
-from regatta.engine import RangeSink
+from regatta.engine import NodeSink
 from regatta.net import Listener
 
 if TYPE_CHECKING:  # the others do without librdkafka
@@ -18,7 +18,7 @@ class Node:
 
     engine: Engine
     router: Router
-    sink: RangeSink
+    sink: NodeSink
     listener: Listener
     consumer: "Consumer | None"  # None where no topic is consumed
 

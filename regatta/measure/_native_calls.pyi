@@ -10,6 +10,9 @@ class NativeCalls:
     def handled(self) -> list[int]:
         """How many calls were answered, by gRPC code."""
     @property
+    def kept_count(self) -> int:
+        """How many calls have begun and are not answered yet."""
+    @property
     def time(self) -> Histogram:
         """How long calls took: each as long as the batch that it came in.
 

@@ -66,13 +66,16 @@ class Room:
         self.data = Space(data)
         self._looked_at_s = float("-inf")
 
-    def admit(self, command_bytes: int, waiting_bytes: int, waiting_count: int) -> bool:
-        """Take a proposal's room, or return False; then `short` of one or both spaces is True.
+    def admit(
+        self, command_bytes: int, waiting_bytes: int, waiting_count: int, command_count: int = 1
+    ) -> bool:
+        """Take room for proposals, or return False; then `short` of one or both spaces is True.
 
+        *command_bytes* is the size of all *command_count* together.
         *waiting_bytes* and *waiting_count* tell of the earlier proposals that are not yet written.
         """
-        cost_bytes = cost_of(command_bytes)
-        in_one_piece = command_bytes > one_page_bytes_max
+        cost_bytes = cost_of(command_bytes, command_count)
+        in_one_piece = command_bytes > command_count * one_page_bytes_max
         now_s = time.monotonic()
         fits = self._fits(cost_bytes, in_one_piece=in_one_piece)
         if now_s - self._looked_at_s >= (look_interval_s if fits else short_look_interval_s):

@@ -15,7 +15,6 @@ from regatta.errors import RegattaError
 from regatta.errors import ResourceExhausted
 from regatta.errors import StartError
 from regatta.errors import Unavailable
-from regatta.errors import error_of
 from regatta.raft import APPEND_THREAD
 from regatta.raft import APPLY_THREAD
 from regatta.raft import Entry
@@ -30,6 +29,10 @@ from regatta.store import TurnWriter
 from regatta.store.node import Stores
 from regatta.store.space import Room
 from regatta.table._leaders import Leaders
+from regatta.table._write import Queue
+from regatta.table._write import WriteSink
+from regatta.table._write import expire
+from regatta.table._write import settle
 from regatta.table.group import Applied
 from regatta.table.group import Group
 from regatta.table.group import Proposal
@@ -38,6 +41,7 @@ from regatta.table.group import open_group
 
 log = logging.getLogger("regatta.engine")
 
+expiry_interval_s = 0.1  # between looks at the deadlines of kept writes
 settle_poll_ms = 200  # a storage thread that is stuck wakes nobody
 no_room = (
     "the disk is nearly full: delete pairs or make room on it; "
@@ -88,8 +92,8 @@ class Driver:
         # What the threads are working on, oldest first.
         self._writing: deque[Write] = deque()
         self._applying: deque[Work] = deque()
-        self._pending_count = 0  # proposals that are not answered
-        self._pending_bytes = 0
+        self.queue = Queue()
+        self._expiry: asyncio.TimerHandle | None = None  # while kept writes wait
         self._turn_due = False
         self._failed = False
         self._stalled = False
@@ -108,6 +112,7 @@ class Driver:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let *loop* hear of finished turns."""
         self._loop = loop
+        self.queue.is_open = True
         loop.add_reader(self._wake, self._on_wake)
         self._turn_soon()
 
@@ -115,6 +120,9 @@ class Driver:
         """Finish what was proposed, unless storage is failing, and end the threads."""
         while self._is_busy and not (self._failed or self._stalled):
             await asyncio.sleep(0.005)
+        self.queue.is_open = False
+        if self._expiry is not None:
+            self._expiry.cancel()
         if self._loop is not None:
             self._loop.remove_reader(self._wake)
         for writer in (self.log, self.machine):
@@ -125,7 +133,7 @@ class Driver:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._pending_count or self._writing or self._applying)
+        return bool(self.queue.count or self._writing or self._applying)
 
     # What operators see; for any thread.
 
@@ -147,7 +155,7 @@ class Driver:
     @property
     def pending(self) -> tuple[int, int]:
         """How many writes are on their way, and the size of their commands in bytes."""
-        return self._pending_count, self._pending_bytes
+        return self.queue.count, self.queue.bytes
 
     # Groups.
 
@@ -202,19 +210,49 @@ class Driver:
         """
         if self._failed or self._loop is None:
             raise Unavailable("the node is stopping" if self._failed else "the node is starting")
-        if self._pending_bytes + len(command) > limits.queue_bytes_max:
+        if self.queue.bytes + len(command) > limits.queue_bytes_max:
             raise Unavailable("system is too busy try again later")
         if adds_data:
             self._take_room(len(command))
         waiter: asyncio.Future[Applied] = self._loop.create_future()
         group.proposed.append(Proposal(command, waiter))
-        self._pending_count += 1
-        self._pending_bytes += len(command)
+        self.queue.count += 1
+        self.queue.bytes += len(command)
         self._stir(group)
         return waiter
 
+    def sink(self, groups: dict[bytes, Group], read_only: frozenset[bytes]) -> WriteSink:
+        """Return what takes writes to *groups*, by name, natively; but not those to *read_only*."""
+        return WriteSink(
+            self.queue,
+            groups,
+            read_only,
+            self._stir_kept,
+            self._admit,
+            self._node,
+            self.leaders,
+        )
+
+    def _stir_kept(self, group: Group) -> None:
+        self._stir(group)
+        if self._expiry is None and self._loop is not None:
+            self._expiry = self._loop.call_later(expiry_interval_s, self._expire)
+
+    def _expire(self) -> None:
+        """Answer the kept writes that are too late, and look again while there are others."""
+        self._expiry = None
+        left = sum(expire(group.proposed) + expire(group.waiting) for group in self._groups)
+        if left and self._loop is not None:
+            self._expiry = self._loop.call_later(expiry_interval_s, self._expire)
+
+    def _admit(self, command_bytes: int, command_count: int) -> bool:
+        if self._short:
+            return False  # propose() says when there is room again
+        waiting_bytes, waiting_count = self.pending
+        return self._room.admit(command_bytes, waiting_bytes, waiting_count, command_count)
+
     def _take_room(self, command_bytes: int) -> None:
-        if self._room.admit(command_bytes, self._pending_bytes, self._pending_count):
+        if self._room.admit(command_bytes, self.queue.bytes, self.queue.count):
             if self._short:
                 self._short = False
                 log.warning("there is room on the disk: writes that add data are taken again")
@@ -357,19 +395,10 @@ class Driver:
 
     def _answer(self, group: Group, entries: list[Entry], results: list[Result]) -> None:
         """Tell those who wait what applying their entries came to."""
-        for entry, (code, failure_branch, payload) in zip(entries, results, strict=True):
-            proposal = group.take_waiting(entry)
-            if proposal is None:
-                continue
-            self._pending_count -= 1
-            self._pending_bytes -= len(proposal.command)
-            group.log_bytes += len(proposal.command)
-            if proposal.waiter.done():
-                continue
-            if code:
-                proposal.waiter.set_exception(error_of(code, payload.decode()))
-            else:
-                proposal.waiter.set_result(Applied(proposal.index, failure_branch, payload))
+        count, command_bytes = settle(group.waiting, entries, results)
+        self.queue.count -= count
+        self.queue.bytes -= command_bytes
+        group.log_bytes += command_bytes
         group.applied = entries[-1].index
         group.log.trim()
         self._compact_if_long(group)
@@ -409,13 +438,13 @@ class Driver:
         if self._failed:
             return
         self._failed = True
+        self.queue.is_open = False
         log.error("storage has failed for good: %s", failure)
         self._crash_report.write(failure)
         error: RegattaError = Internal(f"{failure}: the write may still take effect")
         for group in self._groups:
             for proposal in (*group.waiting, *group.proposed):
-                if not proposal.waiter.done():
-                    proposal.waiter.set_exception(error)
+                proposal.fail(error)
         self._on_failure(failure)
 
     def _note_stall(self) -> None:

@@ -6,19 +6,22 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from regatta import limits
+from regatta.errors import RegattaError
 from regatta.errors import StartError
+from regatta.errors import error_of
 from regatta.raft import Backing
 from regatta.raft import Config
 from regatta.raft import ConfState
 from regatta.raft import Core
 from regatta.raft import DamagedLog
-from regatta.raft import Entry
 from regatta.raft import Role
 from regatta.raft import StableLog
 from regatta.raft import decode_conf_state
 from regatta.store import TableState
+from regatta.table._write import KeptWrite
 
 log = logging.getLogger("regatta.raft")
 
@@ -36,7 +39,7 @@ class Applied:
 
 
 class Proposal:
-    """A command on its way."""
+    """A command on its way whose answer goes to a future."""
 
     __slots__ = ("command", "index", "waiter")
 
@@ -44,6 +47,23 @@ class Proposal:
         self.command = command
         self.waiter = waiter
         self.index = 0  # of its log entry, 0 before it has one
+
+    def settle(self, code: int, failure_branch: bool, payload: bytes) -> None:
+        """Tell what applying came to: an encoded CommandResult, or an error's text."""
+        if self.waiter.done():
+            return
+        if code:
+            self.waiter.set_exception(error_of(code, payload.decode()))
+        else:
+            self.waiter.set_result(Applied(self.index, failure_branch, payload))
+
+    def fail(self, error: RegattaError) -> None:
+        """Tell that nobody knows what comes of it."""
+        if not self.waiter.done():
+            self.waiter.set_exception(error)
+
+
+AnyProposal: TypeAlias = Proposal | KeptWrite
 
 
 class Group:
@@ -62,10 +82,10 @@ class Group:
         self.compacting = False
         self.log_bytes = 0  # of the commands that were added and not yet removed, about
         # Not in the log yet: they wait for the end of the loop's turn, and for a leader.
-        self.proposed: list[Proposal] = []
+        self.proposed: list[AnyProposal] = []
         # In the log and not answered, by index. Nobody else ever leads a group with one voter, so
         # an entry stays where it was put.
-        self.waiting: deque[Proposal] = deque()
+        self.waiting: deque[AnyProposal] = deque()
 
     @property
     def leads(self) -> bool:
@@ -95,12 +115,6 @@ class Group:
             proposal.index = index
         self.waiting.extend(self.proposed)
         self.proposed = []
-
-    def take_waiting(self, entry: Entry) -> Proposal | None:
-        """Return the proposal that became *entry*, which is applied; None if nobody waits."""
-        if self.waiting and self.waiting[0].index == entry.index:
-            return self.waiting.popleft()
-        return None
 
 
 def open_group(table: TableState, backing: Backing, node: int) -> Group:

@@ -21,6 +21,10 @@ cdef class Owner:
     cdef Link starved                   # head of the calls that wait for the next turn
 
     # The session's part.
+    # Answer a call that a sink has kept, once, unless its stream is gone: *message*, or *text* if
+    # *code* is not 0. Not while bytes are received. The stream is gone for the sink afterwards.
+    cdef void answer_kept(self, Stream *stream, const void *message, size_t size, int code,
+                          const char *text) noexcept
     cdef int wake(self) except -1
     cdef void regulate(self, Stream *stream) noexcept nogil
     cdef void abandon_request(self, Stream *stream) noexcept nogil

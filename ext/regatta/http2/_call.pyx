@@ -40,6 +40,10 @@ cdef class Owner:
     def __cinit__(self, *_arguments):
         link_init(&self.starved, NULL)
 
+    cdef void answer_kept(self, Stream *stream, const void *message, size_t size, int code,
+                          const char *text) noexcept:
+        pass
+
     cdef int wake(self) except -1:
         raise NotImplementedError
 

@@ -31,10 +31,10 @@ from regatta.http2._headers cimport (
 from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
 from regatta.http2._nghttp2_h cimport *
 from regatta.http2._pairs cimport pairs_append
-from regatta.http2._sink cimport DECLINED, TAKEN, CallSink, Reply
+from regatta.http2._sink cimport DECLINED, KEPT, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
-    FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Message, Stream, stream_equals, stream_fault,
-    stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
+    FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Message, Stream, stream_answer, stream_equals,
+    stream_fault, stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
     stream_text,
 )
 from regatta.http2._watch cimport watch_init, watch_input
@@ -57,6 +57,7 @@ cdef enum:
     SINK_FAILED = 0                             # what ask_sink returns
     SINK_DECLINED = 1 + DECLINED
     SINK_TAKEN = 1 + TAKEN
+    SINK_KEPT = 1 + KEPT
 
 logger = logging.getLogger("server")
 
@@ -319,6 +320,9 @@ cdef class Session(Owner):
         self.forgone_bytes += stream.answer.size - stream.sent
         self.call_count -= 1
         self.reserve(stream, 0)
+        if stream.keeper != NULL:
+            stream.keeper[0] = NULL
+            stream.keeper = NULL
         if stream.call != NULL:
             link_append(&self.attention, &stream.attention)
         else:
@@ -430,6 +434,8 @@ cdef class Session(Owner):
         reply.data = stream.answer.data + PREFIX_BYTES
         reply.capacity = stream.answer.capacity - PREFIX_BYTES
         reply.size, reply.status, reply.message = 0, 0, NULL
+        reply.session, reply.stream, reply.keeper = <PyObject *>self, stream, NULL
+        reply.timeout_ns = stream.timeout_ns
         outcome = self.ask_sink(stream, message, &reply)
         stream.answer.data = reply.data - PREFIX_BYTES
         stream.answer.capacity = reply.capacity + PREFIX_BYTES
@@ -441,6 +447,10 @@ cdef class Session(Owner):
             return 0
         if outcome == SINK_FAILED:
             return self.refuse(stream, 200, INTERNAL, b"internal error")
+        if outcome == SINK_KEPT:
+            stream.keeper = reply.keeper
+            self.abandon_request(stream)
+            return 0
         if reply.status:
             return self.refuse(stream, 200, reply.status, reply.message)
         packed.size = 0
@@ -458,6 +468,24 @@ cdef class Session(Owner):
             return self.submit(stream, begin_headers(stream.coding), begin_count(stream.coding),
                                True)
         return self.submit(stream, begin_headers(0), begin_count(0), True)
+
+    cdef void answer_kept(self, Stream *stream, const void *message, size_t size, int code,
+                          const char *text) noexcept:
+        # It goes as it is: what is kept has small answers.
+        cdef int failed
+        stream.keeper[0] = NULL
+        stream.keeper = NULL
+        if code:
+            failed = self.refuse(stream, 200, code, text)
+        else:
+            failed = stream_answer(stream, False, message, size)
+            stream.finished = True
+            self.outstanding_bytes += stream.answer.size
+            if failed == 0:
+                failed = self.submit(stream, begin_headers(0), begin_count(0), True)
+        if failed < 0:
+            self.dead = self.output_due = True
+        self.wake()
 
     cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil:
         # If on_call raises, Python's unraisable hook reports it and 0 comes back: SINK_FAILED.

@@ -1,11 +1,15 @@
 """The contract between an HTTP/2 session and what answers calls natively."""
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
 from libc.stdint cimport uint8_t
 
+from regatta.http2._stream cimport Stream
 from regatta.wire._buffer cimport Buffer
 
 cdef enum:
     DECLINED = 0                # not ours: the call goes to the Python router
     TAKEN = 1                   # answered: Reply is filled in
+    KEPT = 2                    # will be answered later, with answer_kept of Reply.session
 
 cdef struct Reply:              # one unary answer; the session owns the memory
     uint8_t *data               # the response message, without gRPC's five-byte prefix
@@ -13,6 +17,13 @@ cdef struct Reply:              # one unary answer; the session owns the memory
     size_t capacity             # bytes allocated; grow with reply_reserve only
     int status                  # gRPC code, 0 for OK; if not 0, data is not looked at
     const char *message         # static text for grpc-message when status is not 0
+    # For calls that are kept.
+    PyObject *session           # an Owner, borrowed: keep a reference
+    Stream *stream              # what answer_kept is told
+    int64_t timeout_ns          # NO_TIMEOUT when the client gave none
+    # To be set: where the stream is kept. That becomes NULL when the stream is gone; who gives up
+    # that place before sets the stream's own keeper to NULL.
+    Stream **keeper
 
 # Make room for *capacity* bytes in all. Returns -1 when there is no memory, else 0.
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil

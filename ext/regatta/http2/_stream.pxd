@@ -31,6 +31,7 @@ cdef struct Stream:
     Link waiting                # waits for a part of the connection's budget for large requests
     Link starved                # waits for the next turn to have a message unpacked
     PyObject *call              # owned reference to the Call, or NULL
+    Stream **keeper             # where the sink keeps the stream of a call it has not answered yet
     int32_t id
 
     bint grpc

@@ -27,6 +27,14 @@ cdef class NativeCalls:
         self.ended[code] += 1
         self.untimed += 1
 
+    cdef void begin_kept(self) noexcept nogil:
+        self.kept_count += 1
+
+    cdef void end_kept(self, int code, int64_t duration_ns) noexcept nogil:
+        self.kept_count -= 1
+        self.ended[code] += 1
+        self.times.add_ns(duration_ns, 1)
+
     cdef void end_batch(self, int64_t batch_ns) noexcept nogil:
         self.batch_ns = batch_ns
         self.times.add_ns(batch_ns, self.untimed)

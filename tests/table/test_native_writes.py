@@ -1,0 +1,288 @@
+"""Native writes against what the handlers in Python propose and answer, byte by byte."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regatta import limits
+from regatta.admin.metrics import totals
+from regatta.api.context import Context
+from regatta.api.kv import KV
+from regatta.api.service import methods_of
+from regatta.engine import Engine
+from regatta.engine import Group
+from regatta.errors import Code
+from regatta.errors import Internal
+from regatta.errors import RegattaError
+from regatta.pb.mvcc_pb2 import Command
+from regatta.pb.regatta_pb2 import DeleteRangeRequest
+from regatta.pb.regatta_pb2 import DeleteRangeResponse
+from regatta.pb.regatta_pb2 import PutRequest
+from regatta.pb.regatta_pb2 import PutResponse
+from tests.http2.h2peer import Answer
+from tests.http2.h2peer import Peer
+from tests.http2.h2peer import frame
+from tests.http2.h2peer import peer
+from tests.http2.h2peer import request_headers
+from tests.table import nodes
+
+PUT = "/regatta.v1.KV/Put"
+DELETE = "/regatta.v1.KV/DeleteRange"
+NATIVE, HANDLED, READ_ONLY = b"native", b"handled", b"topic"
+
+Request = PutRequest | DeleteRangeRequest
+
+
+class Node:
+    """An engine in a loop of its own, which runs only when asked to."""
+
+    def __init__(self, engine: Engine, runner: asyncio.Runner) -> None:
+        self.engine = engine
+        self.runner = runner
+        self.kv = KV(engine)
+        self.sink = engine.sink(frozenset([READ_ONLY]))
+        self.driver = engine._driver
+        for name in (NATIVE, HANDLED, READ_ONLY):
+            runner.run(nodes.write(engine, nodes.put(b"a"), table=name))
+
+    def group(self, name: bytes = NATIVE) -> Group:
+        return self.engine._groups[name]
+
+    def send(self, made: Peer, request: Request, *headers: tuple[bytes, bytes]) -> Answer:
+        path = PUT if isinstance(request, PutRequest) else DELETE
+        made.send(frame(request.SerializeToString()), request_headers(path.encode(), *headers))
+        made.exchange()
+        return made.answers[max(made.answers)]
+
+    def finish(self) -> None:
+        """Run the loop until every write is applied."""
+        self.runner.run(self._finish())
+
+    async def _finish(self) -> None:
+        while self.engine.pending[0]:
+            await asyncio.sleep(0.001)
+
+    async def handle(self, request: Request, table: bytes) -> tuple[bytes, bytes]:
+        """Return the handler's Command and its answer."""
+        request = type(request).FromString(request.SerializeToString())
+        if request.table:
+            request.table = table
+        handler = self.kv.put if isinstance(request, PutRequest) else self.kv.delete_range
+        task = asyncio.ensure_future(handler(request, Context([], "", None)))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        proposed = self.group(table).proposed
+        command = proposed[-1].command if proposed else b""
+        return command, (await task).SerializeToString()
+
+    def calls(self, path: str) -> list[int]:
+        return self.sink.calls[path].handled
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with asyncio.Runner() as runner:
+        manager = nodes.engine_in(tmp_path_factory.mktemp("writes"), node=7)
+        engine = runner.run(manager.__aenter__())
+        yield Node(engine, runner)
+        runner.run(manager.__aexit__(None, None, None))
+
+
+keys = st.one_of(
+    st.sampled_from([b"\0", b"a", b"b", b"\xff", b"k" * 1024, b"k" * 127]),
+    st.binary(min_size=1, max_size=3),
+)
+bad_keys = st.sampled_from([b"", b"k" * 1025])
+table_names = st.sampled_from([NATIVE] * 9 + [b""])
+large = st.sampled_from([b"v" * limits.value_bytes_max, b"v" * (limits.value_bytes_max + 1)])
+puts = st.builds(
+    PutRequest,
+    table=table_names,
+    key=st.one_of(keys, keys, keys, bad_keys),
+    value=st.one_of(*[st.binary(max_size=200)] * 9, large),
+    prev_kv=st.sampled_from([False, False, False, True]),
+)
+deletes = st.builds(
+    DeleteRangeRequest,
+    table=table_names,
+    key=st.one_of(keys, keys, keys, bad_keys),
+    range_end=st.one_of(keys, st.sampled_from([b"", b"", b"\0", b"k" * 1025])),
+    prev_kv=st.sampled_from([False, False, False, True]),
+    count=st.booleans(),
+)
+
+
+def with_table(command: bytes, table: bytes) -> bytes:
+    changed = Command.FromString(command)
+    changed.table = table
+    return changed.SerializeToString()
+
+
+def with_shard(answer: bytes, shard: int, kind: type[PutResponse | DeleteRangeResponse]) -> bytes:
+    changed = kind.FromString(answer)
+    changed.header.shard_id = shard
+    return changed.SerializeToString()
+
+
+@settings(max_examples=300, deadline=None)
+@given(request=st.one_of(puts, puts, deletes))
+def test_commands_and_answers_are_those_of_the_handlers(node: Node, request: Request) -> None:
+    with peer(node.sink) as made:
+        answer = node.send(made, request)
+        command = node.group().proposed[-1].command if node.group().proposed else b""
+        node.finish()
+        made.exchange()
+        is_declined = bool(made.calls)
+    try:
+        expected_command, expected = node.runner.run(node.handle(request, HANDLED))
+    except RegattaError:
+        assert is_declined
+        assert not command
+        with suppress(RegattaError):  # it may take an index, though
+            node.runner.run(node.handle(request, NATIVE))
+        return
+    if is_declined:
+        assert request.prev_kv, "only these are too much for the native way"
+        node.runner.run(node.handle(request, NATIVE))
+        return
+    kind = PutResponse if isinstance(request, PutRequest) else DeleteRangeResponse
+    assert command == with_table(expected_command, NATIVE)
+    assert answer.messages == [with_shard(expected, node.group().id, kind)]
+    assert answer.status == 0
+
+
+def test_native_writes_are_there(node: Node) -> None:
+    with peer(node.sink) as made:
+        first = node.send(made, PutRequest(table=NATIVE, key=b"there", value=b"1"))
+        second = node.send(made, PutRequest(table=NATIVE, key=b"there", value=b"2"))
+        third = node.send(made, PutRequest(table=NATIVE, key=b"large", value=b"l" * 100_000))
+        assert not first.messages
+        assert node.sink.calls[PUT].kept_count == 3
+        node.finish()
+        made.exchange()
+        revisions = [
+            PutResponse.FromString(answer.messages[0]).header.revision
+            for answer in (first, second, third)
+        ]
+        assert revisions == [revisions[0], revisions[0] + 1, revisions[0] + 2]
+        assert made.output_asks == 1, "three answers leave in one write"
+        assert not made.calls
+    found = nodes.pairs(node.engine, NATIVE)
+    assert found[b"there"] == b"2"
+    assert found[b"large"] == b"l" * 100_000
+    assert node.sink.calls[PUT].kept_count == 0
+
+
+@pytest.mark.parametrize("table", [b"not made yet", READ_ONLY])
+def test_other_tables_are_for_the_router(node: Node, table: bytes) -> None:
+    with peer(node.sink) as made:
+        node.send(made, PutRequest(table=table, key=b"k"))
+        assert len(made.calls) == 1
+    assert node.engine.pending == (0, 0)
+
+
+def test_a_full_queue_refuses_at_once(node: Node) -> None:
+    before = node.calls(PUT)[Code.UNAVAILABLE]
+    node.driver.queue.bytes += limits.queue_bytes_max
+    try:
+        with peer(node.sink) as made:
+            answer = node.send(made, PutRequest(table=NATIVE, key=b"k", value=b"v"))
+            assert not made.calls
+    finally:
+        node.driver.queue.bytes -= limits.queue_bytes_max
+    assert (answer.status, answer.message) == (14, b"system is too busy try again later")
+    assert node.calls(PUT)[Code.UNAVAILABLE] == before + 1
+    assert node.engine.pending == (0, 0)
+
+
+def test_a_disk_without_room_is_for_the_router_and_deletes_go_on(node: Node) -> None:
+    node.driver._short = True
+    with peer(node.sink) as made:
+        # What was granted before may still be used.
+        for _ in range(40):
+            node.send(made, PutRequest(table=NATIVE, key=b"k", value=b"v"))
+        declined_count = len(made.calls)
+        node.send(made, DeleteRangeRequest(table=NATIVE, key=b"k"))
+        assert len(made.calls) == declined_count
+        node.driver._short = False
+        node.finish()
+    assert 8 <= declined_count <= 40
+
+
+def test_a_deadline_is_kept_and_the_write_goes_on(node: Node) -> None:
+    context = Context([], "", None)
+    context.proposed = True
+    before = node.calls(PUT)
+    with peer(node.sink) as made:
+        request = PutRequest(table=NATIVE, key=b"too late", value=b"v")
+        late = node.send(made, request, (b"grpc-timeout", b"1m"))
+        patient = node.send(made, request, (b"grpc-timeout", b"1H"))
+        usual = node.send(made, request)
+        assert node.driver._expiry is not None
+        time.sleep(0.002)
+        node.driver._expire()
+        made.exchange()
+        assert (late.status, late.message.decode()) == (4, str(context.expired()))
+        node.finish()
+        made.exchange()
+        assert [patient.status, usual.status] == [0, 0]
+    after = node.calls(PUT)
+    assert after[Code.DEADLINE_EXCEEDED] == before[Code.DEADLINE_EXCEEDED] + 1
+    assert sum(after) == sum(before) + 3
+    assert nodes.pairs(node.engine, NATIVE)[b"too late"] == b"v"
+
+
+def test_the_loop_looks_at_deadlines_only_while_writes_wait(node: Node) -> None:
+    with peer(node.sink) as made:
+        node.send(made, PutRequest(table=NATIVE, key=b"k"), (b"grpc-timeout", b"1m"))
+        time.sleep(0.11)
+        # The turn comes first, but its result is a sync away, and the timer is due already.
+        assert node.driver._expiry is not None
+        node.runner.run(asyncio.sleep(0.2))
+        assert node.driver._expiry is None
+
+
+@pytest.mark.parametrize("way", ["reset", "closed"])
+def test_a_write_whose_client_has_gone_is_carried_out(node: Node, way: str) -> None:
+    before = node.calls(PUT)[Code.CANCELLED]
+    with peer(node.sink) as made:
+        node.send(made, PutRequest(table=NATIVE, key=way.encode(), value=b"v"))
+        if way == "reset":
+            made.client.reset_stream(max(made.answers), 8)
+            made.exchange()
+        else:
+            made.session.close()
+        node.finish()
+        assert node.calls(PUT)[Code.CANCELLED] == before + 1
+    assert nodes.pairs(node.engine, NATIVE)[way.encode()] == b"v"
+
+
+def test_a_failure_of_storage_is_told(node: Node) -> None:
+    with peer(node.sink) as made:
+        answer = node.send(made, PutRequest(table=NATIVE, key=b"k", value=b"v"))
+        node.group().proposed[-1].fail(Internal("disk gone: the write may still take effect"))
+        made.exchange()
+        assert answer.status == Code.INTERNAL
+        assert answer.message == b"disk gone: the write may still take effect"
+        node.finish()
+        made.exchange()
+        assert not answer.messages
+
+
+def test_writes_in_flight_count_as_begun(node: Node) -> None:
+    methods = methods_of([node.kv])
+    before = totals(methods[PUT], node.sink)
+    with peer(node.sink) as made:
+        node.send(made, PutRequest(table=NATIVE, key=b"k", value=b"v"))
+        during = totals(methods[PUT], node.sink)
+        assert during.started == before.started + 1
+        assert during.handled == before.handled
+        node.finish()
+        after = totals(methods[PUT], node.sink)
+    assert after.started == before.started + 1
+    assert after.handled[Code.OK] == before.handled[Code.OK] + 1
+    assert after.cumulated[-1] == before.cumulated[-1] + 1
