@@ -48,7 +48,7 @@ kafka-faults: .venv/.built .venv/.requirements-dev
 lint: .venv/.requirements-dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint ext
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint ext bench
 
 types: .venv/.built .venv/.requirements-dev
 	.venv/bin/mypy
@@ -57,9 +57,12 @@ types: .venv/.built .venv/.requirements-dev
 
 check: lint types test
 
-# Reads and writes beside the server that one would write first; needs h2load and two cores.
-bench: bench-micro
-	.venv/bin/python -m bench.load.compare $(ARGS)
+bench: bench-micro bench-load
+
+# Reads and writes beside the server that one would write first, every answer checked; needs two cores
+# and OpenSSL's headers. ARGS="--server=NAME,URL,CERTIFICATE" takes in another server.
+bench-load: .venv/.built .venv/.requirements-dev
+	.venv/bin/python -m bench.load.table --runs=$(or $(RUNS),3) $(ARGS)
 
 # How fast tables catch up with topics, beside loops that do less, and what reads cost meanwhile;
 # needs Java and Maven, and some twenty minutes.

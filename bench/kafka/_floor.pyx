@@ -7,13 +7,13 @@ from libc.stdint cimport int64_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint64_t
 
+from _commit cimport check
+from _commit cimport end
 from regatta.store._env cimport Environment
-from regatta.store._env cimport error_text
 from regatta.store._env cimport get
 from regatta.store._env cimport put
 from regatta.store._env cimport txn_abort
 from regatta.store._env cimport txn_begin
-from regatta.store._env cimport txn_commit
 from regatta.store._lmdb_h cimport MDB_RDONLY
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._lmdb_h cimport MDB_val
@@ -66,7 +66,7 @@ cdef class Floor:
         key.mv_data, key.mv_size = index, sizeof(index)
         value.mv_data, value.mv_size = <char *>command, <size_t>len(command)
         check(txn_begin(self.log.env, NULL, 0, &txn))
-        finish(txn, put(txn, self.log.data, &key, &value, 0))
+        check(end(txn, put(txn, self.log.data, &key, &value, 0)))
 
     def write(self, list messages not None):
         """Commit one poll's messages as one transaction; return how many records it had."""
@@ -83,14 +83,14 @@ cdef class Floor:
             code = pair_put(txn, self.data.data, &self.table, slice_of(key_of(message)),
                             slice_of(value_of(message)), self.revision, NULL, 0)
             if code != 0:
-                finish(txn, code)
+                check(end(txn, code))
             positions[partition_of(message)] = offset_of(message) + 1
             count += 1
         for partition, position in positions.items():
             code = self.store_position(txn, partition, position)
             if code != 0:
-                finish(txn, code)
-        finish(txn, 0)
+                check(end(txn, code))
+        check(end(txn, 0))
         return count
 
     cdef int store_position(self, MDB_txn *txn, uint64_t partition, int64_t position) noexcept:
@@ -122,17 +122,3 @@ cdef Slice slice_of(bytes content) except *:
     cdef Slice borrowed
     borrowed.data, borrowed.size = <const uint8_t *><char *>content, <size_t>len(content)
     return borrowed
-
-
-cdef int finish(MDB_txn *txn, int code) except -1:
-    """Commit, or abort and raise if *code* is not 0."""
-    if code != 0:
-        txn_abort(txn)
-        return check(code)
-    return check(txn_commit(txn))
-
-
-cdef int check(int code) except -1:
-    if code != 0:
-        raise OSError(error_text(code).decode())
-    return 0

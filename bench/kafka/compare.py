@@ -40,8 +40,8 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
+from bench import processes
 from bench.kafka import consume
-from bench.kafka import processes
 from bench.kafka import topics
 from bench.kafka.consume import Result
 from bench.kafka.daemon import Daemons

@@ -23,7 +23,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Message
 from confluent_kafka import TopicPartition
 
-from bench.kafka import processes
+from bench import processes
 from bench.kafka import topics
 from bench.kafka.floor import load_floor
 from regatta.kafka._batch import Cursor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bench.kafka import processes
+from bench import processes
 from bench.kafka import topics
 from bench.kafka.consume import Result
 from regatta.pb.regatta_pb2 import RangeRequest

@@ -21,7 +21,7 @@ from typing import Any
 
 import ngh2
 
-from bench.kafka import processes
+from bench import processes
 from bench.kafka import topics
 from regatta.pb.regatta_pb2 import RangeRequest
 

@@ -2,8 +2,8 @@
 
     python -m bench.load.baseline DIRECTORY --port=PORT --certificate=FILE --key=FILE
 
-It answers Range of one key and Put, with the bytes with which regatta answers for the same data,
-and is written without tricks, but without waste either. A stored record is the encoded KeyValue.
+It answers Range of one key or of a small range, and Put, as regatta does, and is written without
+tricks, but without waste either. A stored record is the encoded KeyValue.
 """
 
 import argparse
@@ -42,13 +42,16 @@ class Store:
         self._pairs = self._environment.open_db(b"pairs")
         self._meta = self._environment.open_db(b"meta")
 
-    def fill(self, pairs: Iterable[KeyValue]) -> None:
-        """Store *pairs* with the revisions that they carry, in one transaction."""
+    def fill(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store *pairs* in one transaction, each with a revision of its own."""
         with self._environment.begin(write=True) as transaction:
-            revision = 0
-            for pair in pairs:
-                transaction.put(pair.key, pair.SerializeToString(), db=self._pairs)
-                revision = max(revision, pair.mod_revision)
+            revision = self._revision(transaction)
+            for key, value in pairs:
+                revision += 1
+                pair = KeyValue(
+                    key=key, create_revision=revision, mod_revision=revision, value=value
+                )
+                transaction.put(key, pair.SerializeToString(), db=self._pairs)
             transaction.put(_REVISION_KEY, struct.pack(">Q", revision), db=self._meta)
 
     def get(self, key: bytes) -> bytes | None:
@@ -57,11 +60,22 @@ class Store:
             record: bytes | None = transaction.get(key)
             return record
 
+    def scan(self, start: bytes, end: bytes) -> list[bytes]:
+        """Return the encoded KeyValues of all keys from *start* to before *end*."""
+        found = []
+        with self._environment.begin(db=self._pairs) as transaction:
+            cursor = transaction.cursor()
+            if cursor.set_range(start):
+                for key, record in cursor:
+                    if key >= end:
+                        break
+                    found.append(record)
+        return found
+
     def put(self, key: bytes, value: bytes) -> int:
         """Store one pair durably; return the revision of the write."""
         with self._environment.begin(write=True) as transaction:
-            stored = transaction.get(_REVISION_KEY, db=self._meta)
-            revision: int = struct.unpack(">Q", stored)[0] + 1 if stored else 1
+            revision = self._revision(transaction) + 1
             old = transaction.get(key, db=self._pairs)
             create_revision = KeyValue.FromString(old).create_revision if old else revision
             pair = KeyValue(
@@ -69,6 +83,11 @@ class Store:
             )
             transaction.put(key, pair.SerializeToString(), db=self._pairs)
             transaction.put(_REVISION_KEY, struct.pack(">Q", revision), db=self._meta)
+        return revision
+
+    def _revision(self, transaction: lmdb.Transaction) -> int:
+        stored = transaction.get(_REVISION_KEY, db=self._meta)
+        revision: int = struct.unpack(">Q", stored)[0] if stored else 0
         return revision
 
     def close(self) -> None:
@@ -79,10 +98,10 @@ class Store:
 class KVService:
     """The two methods of regatta.v1.KV that the comparison needs."""
 
-    def __init__(self, store: Store, raft_term: int) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._header = ResponseHeader(
-            shard_id=SHARD_ID, replica_id=1, raft_term=raft_term, raft_leader_id=1
+            shard_id=SHARD_ID, replica_id=1, raft_term=1, raft_leader_id=1
         )
         # LMDB has one writer at a time; a thread of its own keeps its syncs off the event loop.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -90,11 +109,14 @@ class KVService:
     async def range(
         self, request: RangeRequest, context: grpc.aio.ServicerContext[RangeRequest, RangeResponse]
     ) -> RangeResponse:
-        """Answer one key."""
-        record = self._store.get(request.key)
-        if record is None:
-            return RangeResponse(header=self._header)
-        return RangeResponse(header=self._header, kvs=[KeyValue.FromString(record)], count=1)
+        """Answer one key or a range."""
+        if request.range_end:
+            records = self._store.scan(request.key, request.range_end)
+        else:
+            record = self._store.get(request.key)
+            records = [] if record is None else [record]
+        pairs = [KeyValue.FromString(record) for record in records]
+        return RangeResponse(header=self._header, kvs=pairs, count=len(pairs))
 
     async def put(
         self, request: PutRequest, context: grpc.aio.ServicerContext[PutRequest, PutResponse]
@@ -132,7 +154,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM or SIGINT."""
     store = Store(arguments.directory)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((KVService(store, arguments.raft_term).handler(),))
+    server.add_generic_rpc_handlers((KVService(store).handler(),))
     health_service = health.aio.HealthServicer()
     await health_service.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
@@ -156,7 +178,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--certificate", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
-    parser.add_argument("--raft-term", type=int, default=1, help="for the headers of answers")
     arguments = parser.parse_args()
     os.makedirs(arguments.directory, exist_ok=True)
     uvloop.run(serve(arguments))

@@ -16,25 +16,20 @@ import tempfile
 import time
 from pathlib import Path
 
-import grpc
-
-from bench.load import h2load
-from bench.load.client import CALL_TIMEOUT_S
-from bench.load.h2load import Load
-from bench.load.h2load import Shape
-from regatta.pb.regatta_pb2 import PutRequest
-from tests.cluster.harness import KV
+from bench.load import pairs
+from bench.load.drive import client_module
 from tests.cluster.harness import Certificate
 from tests.cluster.harness import Daemon
+from tests.cluster.harness import Server
 from tests.cluster.harness import ServerError
 
 SYNC_CALLS = ("fdatasync", "fsync", "msync", "sync_file_range", "syncfs", "sync")
-ONE_CLIENT, MANY_CLIENTS = Shape(1, 1), Shape(8, 32)
-LOAD_CPU = 1
+ONE_CLIENT, MANY_CLIENTS = (1, 1), (8, 32)  # connections, streams on each
 ATTACH_S = 1.0
+PUTS_TIMEOUT_S = 300.0
 
 
-def count_syncs(daemon: Daemon, load: Load, shape: Shape, put_count: int) -> int:
+def count_syncs(daemon: Daemon, shape: tuple[int, int], put_count: int) -> int:
     """Return how many syncs the daemon makes for *put_count* Puts, each of them checked."""
     trace = f"--trace={','.join(SYNC_CALLS)}"
     strace = subprocess.Popen(
@@ -42,20 +37,33 @@ def count_syncs(daemon: Daemon, load: Load, shape: Shape, put_count: int) -> int
         stderr=subprocess.PIPE,
         text=True,
     )
-    put = PutRequest.FromString(load.body_path.read_bytes()[5:])
     try:
         time.sleep(ATTACH_S)
-        with daemon.channel() as channel:
-            call = KV(channel).put
-            revision_before = call(put, timeout=CALL_TIMEOUT_S).header.revision
-            h2load.run_counted(daemon, load, shape, put_count - 2, LOAD_CPU)
-            revisions = call(put, timeout=CALL_TIMEOUT_S).header.revision - revision_before + 1
+        put(daemon, shape, put_count)
     finally:
         strace.send_signal(signal.SIGINT)
         _, report = strace.communicate(timeout=30)
-    if revisions != put_count:
-        raise ServerError(f"{put_count} puts made {revisions} revisions")
     return parse(report)
+
+
+def put(server: Server, shape: tuple[int, int], put_count: int) -> None:
+    """Make *put_count* Puts; raise WrongAnswer unless each of them is acknowledged."""
+    module = client_module()
+    client = module.Client(
+        "127.0.0.1",
+        server.port,
+        pairs.mixed(pairs.numbers("one", 1), 1.0, module.writes_from),
+        certificate=server.certificate.certificate_path,
+        connections=shape[0],
+        streams=shape[1],
+    )
+    try:
+        client.run(PUTS_TIMEOUT_S, put_count)
+        client.finish(PUTS_TIMEOUT_S)
+        if client.answered != put_count:
+            raise ServerError(f"{client.answered} of {put_count} Puts were answered in time")
+    finally:
+        client.close()
 
 
 def parse(report: str) -> int:
@@ -70,14 +78,13 @@ def parse(report: str) -> int:
 
 def run(daemon: Daemon, put_count: int) -> int:
     """Measure both shapes, print them, return the exit code."""
-    put = PutRequest(table=b"regatta", key=b"key", value=b"v" * 100).SerializeToString()
-    load = Load.make("/regatta.v1.KV/Put", put, daemon.directory / "put.bin")
     syncs = {}
     with daemon:
         for shape in (ONE_CLIENT, MANY_CLIENTS):
-            syncs[shape] = count_syncs(daemon, load, shape, put_count)
-            per_put = syncs[shape] / put_count
-            print(f"{shape!s:6}: {syncs[shape]} syncs for {put_count} puts, {per_put:.3f} per put")
+            syncs[shape] = count_syncs(daemon, shape, put_count)
+            put_syncs = syncs[shape] / put_count
+            name = "x".join(map(str, shape))
+            print(f"{name:5}: {syncs[shape]} syncs for {put_count} puts, {put_syncs:.3f} per put")
     if syncs[ONE_CLIENT] < put_count:
         print("syncs: puts were acknowledged before they were on disk", file=sys.stderr)
         return 1
@@ -89,15 +96,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--puts", type=int, default=2000, help="in each of the two runs")
     arguments = parser.parse_args()
-    for tool, package in (("h2load", "nghttp2-client"), ("strace", "strace")):
-        if shutil.which(tool) is None:
-            print(f"syncs: {tool} is missing; install the package {package}", file=sys.stderr)
-            return 2
+    if shutil.which("strace") is None:
+        print("syncs: strace is missing; install the package strace", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="regatta-syncs-") as name:
         directory = Path(name)
         try:
             return run(Daemon(directory, Certificate.make(directory)), arguments.puts)
-        except (ServerError, grpc.RpcError) as error:
+        except (ServerError, client_module().WrongAnswer) as error:
             print(f"syncs: {error}", file=sys.stderr)
             return 1
 
