@@ -43,6 +43,7 @@ KAFKA_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 TLS_PROTOCOL = re.compile(r"ssl$", re.IGNORECASE)
 NOT_IN_A_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 socket_path_bytes_max = 107  # what the system takes
+workers_max = 256
 log_levels = ("DEBUG", "INFO", "WARN", "ERROR")
 
 FLAGS = Flags(
@@ -70,6 +71,12 @@ FLAGS = Flags(
             "0s",
             "a connection is told to go after this time, give or take 10 %, and its calls finish; "
             "0s lets it stay",
+        ),
+        Flag(
+            "api.workers",
+            UINT,
+            "0",
+            "reader processes beside the node, each serving reads on a core of its own",
         ),
         Flag("api.reflection-api", BOOL, "false", "serve gRPC reflection; not for production"),
         Flag(
@@ -159,6 +166,7 @@ class ApiSettings:
     key_filename: Path
     max_connection_age_s: float  # 0 for no limit
     reflection_api: bool
+    workers: int  # reader processes beside the node
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,12 +263,16 @@ def api_settings(values: Values) -> ApiSettings:
     if values["api.max-connection-age"] < 0:
         problem = f"{values.place('api.max-connection-age')} must not be negative"
         raise wrong(problem, "Write it like 30m, or 0s for no limit.")
+    if values["api.workers"] > workers_max:
+        problem = f"{values.place('api.workers')} must be at most {workers_max}"
+        raise wrong(problem, "One for each core that is free for reads is enough.")
     return ApiSettings(
         address=address,
         cert_filename=Path(values["api.cert-filename"]),
         key_filename=Path(values["api.key-filename"]),
         max_connection_age_s=values["api.max-connection-age"],
         reflection_api=values["api.reflection-api"],
+        workers=values["api.workers"],
     )
 
 

@@ -18,6 +18,7 @@ from regatta.store import TableState
 from regatta.store import TurnWriter
 from regatta.store import View
 from regatta.store.node import Stores
+from regatta.table._leaders import Leaders
 from regatta.table._node_sink import NodeSink
 from regatta.table._range import RangeSink
 from regatta.table.driver import Driver
@@ -124,6 +125,14 @@ class Engine:
     def range_sink(self) -> RangeSink:
         """Return what answers single-key reads natively, for the sessions of one thread."""
         return RangeSink(View(self._stores.data), self.node, self._driver.leaders)
+
+    def share_leaders(self, share: Callable[[Leaders], None]) -> None:
+        """Have *share* tell other processes what is known of terms and leaders."""
+        share(self._driver.leaders)
+
+    def forget_dead_readers(self) -> None:
+        """Let go of the snapshots of processes that have died."""
+        self._stores.data.forget_dead_readers()
 
     def sink(self, read_only: frozenset[bytes] = frozenset()) -> NodeSink:
         """Return what answers calls natively, for all sessions of the loop's thread.

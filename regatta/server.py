@@ -7,10 +7,11 @@ import os
 import random
 import resource
 import signal
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regatta import banner
 from regatta import limits
@@ -31,15 +32,22 @@ from regatta.config import RestSettings
 from regatta.config import Settings
 from regatta.endpoint import Endpoint
 from regatta.engine import Engine
+from regatta.engine import NodeSink
 from regatta.errors import StartError
 from regatta.flags import Address
+from regatta.http2 import Call
 from regatta.net import Listener
+from regatta.net import Rest as RestFunction
+from regatta.net import SocketFile
+from regatta.net import bind_shares
 from regatta.net import listen
+from regatta.net import serve_sockets
 from regatta.net import tls_context
 from regatta.store.node import open_stores
 
 if TYPE_CHECKING:
     from regatta.topics import Topics
+    from regatta.workers.supervisor import Workers
 
 STOPPED, FAILED = 0, 1
 
@@ -83,29 +91,85 @@ async def run(
         router, health = build_router(engine, settings)
         endpoint = settings.api.address
         sink = engine.sink(read_only_tables(settings.kafka))
-        listener = await listen(
-            *place(endpoint),
-            tls,
-            sink,
-            lambda peer: router.connection(peer).dispatch,
-            router.rest.handle,
-            connection_age(settings.api.max_connection_age_s, random.Random()),
+        methods = tuple(path.decode() for path in router.methods)
+        port = Port(
+            sink, lambda peer: router.connection(peer).dispatch, router.rest.handle, methods
         )
+        listener, workers = await open_ports(settings, tls, port, engine)
         # What is there now stays: the collector need not look at it again.
         gc.freeze()
         health.set_serving(True)
         consumer = topics.consume(engine) if topics else None
-        view.serving(Node(engine, router, sink, listener, consumer))
+        view.serving(Node(engine, router, sink, listener, consumer, workers))
         banner.announce(settings, with_port_of(endpoint, listener), log)
         await stop.wait()
         view.phase = "the node is stopping"
         if consumer is not None:
             await consumer.stop()
+        if workers is not None:
+            await workers.stop()
         await take_down(listener, router, health, stop)
     finally:
         view.node = None
         await engine.close()
         stores.close()
+
+
+class Port(NamedTuple):
+    """What answers the calls that come by a port; see listen()."""
+
+    sink: NodeSink
+    connect: Callable[[str], Callable[[Call], None]]
+    rest: RestFunction
+    methods: tuple[str, ...]  # gRPC paths that are served
+
+
+async def open_ports(
+    settings: Settings, tls: ssl.SSLContext | None, port: Port, engine: Engine
+) -> tuple[Listener, "Workers | None"]:
+    """Open the clients' port, for the node and its reader processes, if it has any."""
+    age_s = connection_age(settings.api.max_connection_age_s, random.Random())
+    where = place(settings.api.address)
+    if not settings.api.workers:
+        return await listen(*where, tls, port.sink, port.connect, port.rest, age_s), None
+    shares = await bind_shares(*where, 1 + settings.api.workers)
+    listener = await serve_sockets(shares[0], tls, port.sink, port.connect, port.rest, age_s)
+    if isinstance(where[0], Path):
+        listener.own(SocketFile(where[0]))
+    return listener, await start_workers(settings, shares[1:], port, engine)
+
+
+async def start_workers(
+    settings: Settings, sockets: list[list[socket.socket]], port: Port, engine: Engine
+) -> "Workers":
+    """Start a reader process for each share of the clients' port, and see to it that they run."""
+    # It takes a while to load, and only these nodes need it.
+    from regatta.workers.process import Task
+    from regatta.workers.shared import SharedMemory
+    from regatta.workers.supervisor import Workers
+
+    api, raft = settings.api, settings.raft
+    memory, descriptor = SharedMemory.make(len(sockets))
+    engine.share_leaders(memory.share)
+    node_socket = raft.log_dir / "workers.sock"
+    task = Task(
+        number=0,
+        node_id=raft.node_id,
+        data_dir=str(raft.data_dir),
+        node_socket=str(node_socket),
+        memory=descriptor,
+        methods=port.methods,
+        sockets=(),
+        cert_filename=str(api.cert_filename) if api.address.encrypted else "",
+        key_filename=str(api.key_filename) if api.address.encrypted else "",
+        max_connection_age_s=api.max_connection_age_s,
+        log_level=settings.log_level,
+        dev_mode=settings.dev_mode,
+    )
+    node_port = await listen(node_socket, 0, None, port.sink, port.connect, port.rest)
+    workers = Workers(task, memory, sockets, node_port, engine.forget_dead_readers)
+    workers.start()
+    return workers
 
 
 def api_tls(api: ApiSettings) -> ssl.SSLContext | None:

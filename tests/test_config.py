@@ -42,6 +42,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "api.cert-filename": ("path", "hack/server.crt"),
         "api.key-filename": ("path", "hack/server.key"),
         "api.max-connection-age": ("duration", "0s"),
+        "api.workers": ("uint", "0"),
         "api.reflection-api": ("bool", "false"),
         "rest.address": ("URL", "http://127.0.0.1:8079"),
         "rest.read-timeout": ("duration", "5s"),

@@ -3,7 +3,7 @@
 Nothing here runs unless somebody asks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,9 @@ from regatta.api.rest import Rest
 from regatta.api.service import Method
 from regatta.engine import META_GROUP
 from regatta.engine import Engine
-from regatta.engine import NodeSink
 from regatta.errors import Code
 from regatta.measure import Histogram
+from regatta.measure import NativeCalls
 from regatta.net import Listener
 
 # As gRPC's Go library writes them, which is what alerts look for.
@@ -73,7 +73,7 @@ class NodeCollector(Collector):
         )
         if self._node is None:
             return
-        yield from call_metrics(self._node.router.methods.values(), self._node.sink)
+        yield from call_metrics(self._node.router.methods.values(), self._node.native_calls)
         yield from rest_metrics(self._node.router.rest)
         yield from connection_metrics(self._node.listener)
         yield from store_metrics(self._node.engine)
@@ -96,10 +96,10 @@ class CallTotals:
     total_s: float
 
 
-def totals(method: Method, sink: NodeSink) -> CallTotals:
-    """Add up the calls of a method that Python answered and those that *sink* did."""
+def totals(method: Method, natives: Sequence[Mapping[str, NativeCalls]]) -> CallTotals:
+    """Add up the calls of a method that Python answered and those of *natives*, by path."""
     counts = method.counts
-    own = CallTotals(
+    total = CallTotals(
         counts.started,
         counts.received,
         counts.sent,
@@ -107,20 +107,19 @@ def totals(method: Method, sink: NodeSink) -> CallTotals:
         counts.time.cumulated(),
         counts.time.total_s,
     )
-    native = sink.calls.get(method.path)
-    if native is None:
-        return own
-    # A native call has one request, and an answer if it ends well.
-    handled, time = native.handled, native.time
-    begun = sum(handled) + native.kept_count
-    return CallTotals(
-        own.started + begun,
-        own.received + begun,
-        own.sent + handled[Code.OK],
-        add(own.handled, handled),
-        add(own.cumulated, time.cumulated()),
-        own.total_s + time.total_s,
-    )
+    for native in filter(None, (calls.get(method.path) for calls in natives)):
+        # It has one request, and an answer if it ends well.
+        handled, time = native.handled, native.time
+        begun = sum(handled) + native.kept_count
+        total = CallTotals(
+            total.started + begun,
+            total.received + begun,
+            total.sent + handled[Code.OK],
+            add(total.handled, handled),
+            add(total.cumulated, time.cumulated()),
+            total.total_s + time.total_s,
+        )
+    return total
 
 
 def add(left: list[int], right: list[int]) -> list[int]:
@@ -128,7 +127,9 @@ def add(left: list[int], right: list[int]) -> list[int]:
     return [a + b for a, b in zip(left, right, strict=True)]
 
 
-def call_metrics(methods: Iterable[Method], sink: NodeSink) -> Iterator[Metric]:
+def call_metrics(
+    methods: Iterable[Method], natives: Sequence[Mapping[str, NativeCalls]]
+) -> Iterator[Metric]:
     """Return the metrics of gRPC calls: every method is there, called or not."""
     labels = ("grpc_type", "grpc_service", "grpc_method")
     started = CounterMetricFamily("grpc_server_started", "Calls begun.", labels=labels)
@@ -143,7 +144,7 @@ def call_metrics(methods: Iterable[Method], sink: NodeSink) -> Iterator[Metric]:
     for method in methods:
         _, service, name = method.path.split("/")
         where = (grpc_type(method), service, name)
-        total = totals(method, sink)
+        total = totals(method, natives)
         started.add_metric(where, total.started)
         received.add_metric(where, total.received)
         sent.add_metric(where, total.sent)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 from regatta.api.router import Router
 from regatta.engine import Engine
 from regatta.engine import NodeSink
+from regatta.measure import NativeCalls
 from regatta.net import Listener
 
-if TYPE_CHECKING:  # the others do without librdkafka
+if TYPE_CHECKING:  # the others do without librdkafka, or gRPC's client
     from regatta.kafka import Consumer
+    from regatta.workers.supervisor import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,12 @@ class Node:
     sink: NodeSink
     listener: Listener
     consumer: "Consumer | None"  # None where no topic is consumed
+    workers: "Workers | None"  # None where there are no reader processes
+
+    @property
+    def native_calls(self) -> list[dict[str, NativeCalls]]:
+        """Return what was answered without Python, by the node and by each of its processes."""
+        return [self.sink.calls, *(self.workers.calls if self.workers else [])]
 
 
 class View:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from regatta import limits
+from regatta.api.answers import send
+from regatta.api.answers import text_of
+from regatta.api.answers import why_unknown
 from regatta.api.context import Context
 from regatta.api.deadlines import Wheel
 from regatta.api.room import Room
@@ -20,7 +23,6 @@ from regatta.errors import DeadlineExceeded
 from regatta.errors import RegattaError
 from regatta.errors import ResourceExhausted
 from regatta.errors import Unimplemented
-from regatta.http2 import compress
 
 if TYPE_CHECKING:
     from regatta.api.rest import Rest
@@ -40,7 +42,6 @@ class Router:
         self.rest = rest
         self.stopped = False
         self.exchanges: set[Exchange] = set()
-        self._service_names = {path.split(b"/")[1] for path in self.methods}
 
     def connection(self, peer: str = "") -> "Connection":
         """Return the router's side of one new HTTP/2 connection from address *peer*."""
@@ -60,16 +61,6 @@ class Router:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def unknown(self, path: bytes) -> str:
-        """Return the text for a *path* that is not served."""
-        root, _, rest = path.partition(b"/")
-        service, slash, method = rest.rpartition(b"/")
-        if root or not slash:
-            return f"malformed method name: {_text(path)}"
-        if service in self._service_names:
-            return f"unknown method {_text(method)} for service {_text(service)}"
-        return f"unknown service {_text(service)}"
-
 
 class Connection:
     """The calls of one HTTP/2 connection; `dispatch` is what its session calls."""
@@ -86,7 +77,7 @@ class Connection:
             return
         method = self.router.methods.get(call.path)
         if method is None:
-            call.finish(Code.UNIMPLEMENTED, self.router.unknown(call.path))
+            call.finish(Code.UNIMPLEMENTED, why_unknown(call.path, self.router.methods))
         else:
             GrpcExchange(self, call, method).start()
 
@@ -151,10 +142,10 @@ class Exchange:
             await self.answer()
         except RegattaError as error:
             if error.code is Code.DATA_LOSS:
-                log.error("DATA_LOSS in %s: %s", _text(self.call.path), error)
+                log.error("DATA_LOSS in %s: %s", text_of(self.call.path), error)
             self.refuse(error.code, str(error))
         except Exception:
-            log.exception("handling a call failed: %s", _text(self.call.path))
+            log.exception("handling a call failed: %s", text_of(self.call.path))
             self.refuse(Code.INTERNAL, "internal error")
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -273,11 +264,8 @@ class GrpcExchange(Exchange):
 
     async def _send(self, answer: Message | bytes) -> None:
         message = answer if isinstance(answer, bytes) else answer.SerializeToString()
-        packed = None
-        if self.call.encoding != "identity" and len(message) > limits.stretch_bytes_max:
-            packed = await asyncio.to_thread(compress, self.call.encoding, message)
+        await send(self.call, message)
         self.method.counts.sent += 1
-        self.call.send_message(packed or message, compressed=packed is not None)
 
 
 class RestExchange(Exchange):
@@ -291,9 +279,9 @@ class RestExchange(Exchange):
                 await self._change()
         rest = router.rest
         status, headers, body = await rest.handle(
-            _text(self.call.method),
-            _text(self.call.path),
-            {_text(name): _text(value) for name, value in self.call.headers},
+            text_of(self.call.method),
+            text_of(self.call.path),
+            {text_of(name): text_of(value) for name, value in self.call.headers},
             self.call.take_body(),
             peer=self.connection.peer,
             place=self.place,
@@ -303,7 +291,7 @@ class RestExchange(Exchange):
     def refuse(self, code: Code, text: str) -> None:
         """Answer with the REST side's form of an error."""
         rest = self.connection.router.rest
-        path = _text(self.call.path)
+        path = text_of(self.call.path)
         self._respond(*rest.counted(path, rest.error(code, text)))
 
     def _respond(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
@@ -317,7 +305,3 @@ def _too_slow() -> RegattaError:
 
 def _snapshot_expired() -> RegattaError:
     return ResourceExhausted("snapshot expired")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

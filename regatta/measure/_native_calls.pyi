@@ -1,4 +1,6 @@
-from typing import final
+from typing import Self, final
+
+from typing_extensions import Buffer
 
 from regatta.measure._histogram import Histogram
 
@@ -6,6 +8,8 @@ from regatta.measure._histogram import Histogram
 class NativeCalls:
     """What is counted of the calls of one method that are answered without Python."""
 
+    def __new__(cls, memory: Buffer | None = None) -> Self:
+        """Count in *memory*, unsigned 64-bit numbers that others may see, if it is given."""
     @property
     def handled(self) -> list[int]:
         """How many calls were answered, by gRPC code."""

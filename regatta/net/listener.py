@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +88,12 @@ class Listener:
             connection.abort()
         await self._all_closed.wait()
 
-    def add(self, server: asyncio.Server, socket_file: SocketFile | None = None) -> None:
-        """Take over one listening server, and the file of its socket where it has one."""
+    def add(self, server: asyncio.Server) -> None:
+        """Take over one listening server."""
         self._servers.append(server)
+
+    def own(self, socket_file: SocketFile) -> None:
+        """Remove the file of the socket at the end."""
         self._socket_file = socket_file
 
     def opened(self, connection: Connection) -> None:
@@ -147,6 +150,22 @@ async def listen(
     *age_s*, asked for each connection, says after how many seconds it is drained.
     Raises StartError when the name is unknown or the port or path can't be had.
     """
+    sockets = [bind_unix(host)] if isinstance(host, Path) else await bind(host, port)
+    listener = await serve_sockets(sockets, tls, sink, connect, rest, age_s)
+    if isinstance(host, Path):
+        listener.own(SocketFile(host))
+    return listener
+
+
+async def serve_sockets(
+    sockets: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+    sink: CallSink | None,
+    connect: Callable[[str], Callable[[Call], None]],
+    rest: Rest,
+    age_s: Callable[[], float] | None = None,
+) -> Listener:
+    """Accept connections on *sockets*, which listen already; the rest is as for listen()."""
     loop = asyncio.get_running_loop()
     listener = Listener(loop, age_s)
     http1 = Http1(rest)
@@ -154,18 +173,10 @@ async def listen(
     def make_connection() -> Connection:
         return Connection(loop, listener, sink, connect, http1.make_protocol)
 
-    if isinstance(host, Path):
-        unix_server = await loop.create_unix_server(
-            make_connection,
-            sock=bind_unix(host),
-            ssl=tls,
-            ssl_handshake_timeout=handshake_timeout_s if tls else None,
-            ssl_shutdown_timeout=flush_timeout_s if tls else None,
-        )
-        listener.add(unix_server, SocketFile(host))
-        return listener
-    for listening in await bind(host, port):
-        server = await loop.create_server(
+    for listening in sockets:
+        is_unix = listening.family == socket.AF_UNIX
+        serve = loop.create_unix_server if is_unix else loop.create_server
+        server = await serve(
             make_connection,
             sock=listening,
             ssl=tls,
@@ -176,8 +187,28 @@ async def listen(
     return listener
 
 
-async def bind(host: str, port: int) -> list[socket.socket]:
-    """Return a bound socket for each address of *host*; an empty one means all addresses."""
+async def bind_shares(host: str | Path, port: int, share_count: int) -> list[list[socket.socket]]:
+    """Return listening sockets for so many processes, each of which has its share of connections.
+
+    The kernel spreads connections over the shares; those of a Unix socket are one and the same
+    socket. Raises StartError, as listen() does, also when another process has the port: sharing it
+    is for those who were given a share.
+    """
+    if isinstance(host, Path):
+        bound = bind_unix(host)
+        return [[bound], *([bound.dup()] for _ in range(share_count - 1))]
+    alone = await bind(host, port)
+    port = alone[0].getsockname()[1]
+    for bound in alone:
+        bound.close()
+    return [await bind(host, port, shared=True) for _ in range(share_count)]
+
+
+async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """Return a bound socket for each address of *host*; an empty one means all addresses.
+
+    If they are *shared*, others of this user may bind the same port, and share it.
+    """
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(
@@ -190,7 +221,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
         for family, _, _, _, address in dict.fromkeys(found):
             if sockets and port == 0:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
-            bound = bind_one(family, address, needed=len(found) == 1)
+            bound = bind_one(family, address, needed=len(found) == 1, shared=shared)
             if bound is not None:
                 sockets.append(bound)
     except StartError:
@@ -202,13 +233,17 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def bind_one(family: int, address: tuple[Any, ...], *, needed: bool) -> socket.socket | None:
+def bind_one(
+    family: int, address: tuple[Any, ...], *, needed: bool, shared: bool = False
+) -> socket.socket | None:
     """Bind one address; None if the machine does not have it and it is not *needed*."""
     absent = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     bound: socket.socket | None = None
     try:
         bound = socket.socket(family, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         notice_silence(bound)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

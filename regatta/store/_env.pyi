@@ -11,14 +11,19 @@ class Environment:
 
     *sync_meta* False commits without waiting for the meta page: after a power cut the
     environment is whole but may be one transaction behind.
+    *read_only* opens what another process has open and writes to; nothing is checked or made then.
     Raises StartError if the environment can't be opened or is damaged.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, sync_meta: bool = True) -> None: ...
+    def __init__(
+        self, path: str | os.PathLike[str], *, sync_meta: bool = True, read_only: bool = False
+    ) -> None: ...
     @property
     def path(self) -> str: ...
     def close(self) -> None:
         """Close the environment. Nothing may write any more, and nobody use a View or Snapshot."""
+    def forget_dead_readers(self) -> int:
+        """Free the places of readers whose processes have died; return how many there were."""
     def read_meta(self, key: bytes) -> bytes | None:
         """Return the bytes stored under *key* in ``meta``, or None."""
     def write_meta(self, pairs: dict[bytes, bytes]) -> None:

@@ -5,8 +5,13 @@ cimport cython
 cdef class Histogram:
     """Durations counted by size. See the stub for what each member means."""
 
-    def __init__(self, tuple bounds_s not None):
+    def __init__(self, tuple bounds_s not None, uint64_t[::1] memory=None):
         cdef int i
+        self.counts = self.own
+        if memory is not None:
+            if memory.shape[0] < HISTOGRAM_NUMBERS:
+                raise ValueError(f"a histogram takes {HISTOGRAM_NUMBERS} numbers")
+            self.memory, self.counts = memory.base, &memory[0]
         if len(bounds_s) > BOUNDS_MAX:
             raise ValueError(f"at most {BOUNDS_MAX} bounds, got {len(bounds_s)}")
         self.bounds_s = bounds_s
@@ -19,7 +24,7 @@ cdef class Histogram:
         while i < self.bound_count and duration_ns > self.bounds_ns[i]:
             i += 1
         self.counts[i] += times
-        self.total_ns += <uint64_t>duration_ns * times
+        self.counts[TOTAL] += <uint64_t>duration_ns * times
 
     def add(self, double duration_s):
         self.add_ns(<int64_t>(duration_s * 1e9), 1)
@@ -35,4 +40,4 @@ cdef class Histogram:
 
     @property
     def total_s(self):
-        return self.total_ns / 1e9
+        return self.counts[TOTAL] / 1e9

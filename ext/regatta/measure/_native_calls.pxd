@@ -2,13 +2,17 @@
 from libc.stdint cimport int64_t
 from libc.stdint cimport uint64_t
 
+from regatta.measure._histogram cimport HISTOGRAM_NUMBERS
 from regatta.measure._histogram cimport Histogram
 
 cdef enum:
     CODE_COUNT = 17             # of gRPC
+    NATIVE_CALLS_NUMBERS = CODE_COUNT + HISTOGRAM_NUMBERS
 
 cdef class NativeCalls:
-    cdef uint64_t[CODE_COUNT] ended     # by code
+    cdef uint64_t *ended                # by code
+    cdef uint64_t[CODE_COUNT] own
+    cdef object memory                  # that they are in, or None
     cdef uint64_t untimed               # of them, those whose time is not in the histogram yet
     cdef int64_t batch_ns               # of the last batch that was timed
     cdef Histogram times

@@ -1,5 +1,6 @@
 cimport cython
 from libc.stdint cimport int64_t
+from libc.stdint cimport uint64_t
 
 from regatta.measure._histogram cimport Histogram
 
@@ -10,8 +11,15 @@ from regatta.measure.calls import call_bounds_s
 cdef class NativeCalls:
     """How many calls ended how, and how long they took; see the stub and the .pxd."""
 
-    def __cinit__(self):
-        self.times = Histogram(call_bounds_s)
+    def __cinit__(self, uint64_t[::1] memory=None):
+        self.ended = self.own
+        if memory is None:
+            self.times = Histogram(call_bounds_s)
+            return
+        if memory.shape[0] < NATIVE_CALLS_NUMBERS:
+            raise ValueError(f"the counts of a method take {NATIVE_CALLS_NUMBERS} numbers")
+        self.memory, self.ended = memory.base, &memory[0]
+        self.times = Histogram(call_bounds_s, memory[CODE_COUNT:])
 
     @property
     def handled(self):

@@ -87,9 +87,12 @@ cdef class Environment:
         self.descriptor = -1
         self.sync_time = Histogram(disk_bounds_s)
 
-    def __init__(self, path, *, bint sync_meta=True):
+    def __init__(self, path, *, bint sync_meta=True, bint read_only=False):
         cdef unsigned int flags = MDB_NOTLS | MDB_NORDAHEAD
         self.path = os.fspath(path)
+        if read_only:
+            self._open_beside(flags)
+            return
         if not sync_meta:
             flags |= MDB_NOMETASYNC
         self.file_name = os.fsencode(os.path.join(self.path, "data.mdb"))
@@ -110,6 +113,30 @@ cdef class Environment:
         except BaseException:
             self.close()
             raise
+
+    def _open_beside(self, unsigned int flags):
+        """Open what another process of this node has open, checked and writes to."""
+        cdef MDB_txn *txn = NULL
+        cdef int code
+        self._open(flags | MDB_RDONLY)
+        try:
+            self._check(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn))
+            code = mdb_dbi_open(txn, b"data", 0, &self.data)
+            if code == 0:
+                code = mdb_dbi_open(txn, b"meta", 0, &self.meta)
+            if code != 0:
+                mdb_txn_abort(txn)
+                self._check(code)
+            self._check(mdb_txn_commit(txn))
+        except BaseException:
+            self.close()
+            raise
+
+    def forget_dead_readers(self):
+        """Free the places of readers whose processes have died; return how many there were."""
+        cdef int dead = 0
+        self._check(mdb_reader_check(self.env, &dead))
+        return dead
 
     def __dealloc__(self):
         self.close_file()

@@ -15,6 +15,7 @@ from regatta.http2._sink cimport reply_reserve
 from regatta.http2._sink cimport reply_shrink
 from regatta.http2._sink cimport reply_take_back
 from regatta.measure._histogram cimport now_ns
+from regatta.measure._native_calls cimport NATIVE_CALLS_NUMBERS
 from regatta.measure._native_calls cimport NativeCalls
 from regatta.store._catalogue cimport Group
 from regatta.store._env cimport get
@@ -92,10 +93,15 @@ cdef class RangeSink(CallSink):
     cdef NativeCalls ranges
     cdef NativeCalls iterations
 
-    def __cinit__(self, View view not None, uint64_t replica, Leaders leaders not None):
+    def __cinit__(self, View view not None, uint64_t replica, Leaders leaders not None,
+                  uint64_t[::1] counts=None):
         self.view = view
         self.replica, self.leaders = replica, leaders
-        self.ranges, self.iterations = NativeCalls(), NativeCalls()
+        if counts is None:
+            self.ranges, self.iterations = NativeCalls(), NativeCalls()
+        else:
+            self.ranges = NativeCalls(counts[:NATIVE_CALLS_NUMBERS])
+            self.iterations = NativeCalls(counts[NATIVE_CALLS_NUMBERS:])
         self.renew_budget()
 
     @property
@@ -120,6 +126,10 @@ cdef class RangeSink(CallSink):
             self.batch_begun_ns = 0
             self.ranges.end_batch(batch_ns)
             self.iterations.end_batch(batch_ns)
+        else:
+            # Counted at once, since another process may be the one that looks.
+            self.ranges.end_batch(self.ranges.batch_ns)
+            self.iterations.end_batch(self.iterations.batch_ns)
         return 0
 
     cdef int on_call(self, const char *path, size_t path_size,
