@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,8 @@ HOP = frozenset({"connection", "content-length", "date", "host", "keep-alive", "
 }
 # What the grpc library sets by itself, or what is settled between the client and us.
 NOT_METADATA = HOP | {"content-type", "user-agent"}
+METADATA_NAME = re.compile(r"[0-9a-z_.-]+")
+METADATA_VALUE = re.compile(rb"[ -~]*")
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -167,9 +170,18 @@ class Forwarded:
         try:
             await work(self)
         except asyncio.CancelledError:
-            self.call.finish(Code.UNAVAILABLE, "the server is stopping")
+            self._refuse(Code.UNAVAILABLE, 503, "the server is stopping")
+        except Exception:
+            log.exception("handing on %s failed", text_of(self.call.path))
+            self._refuse(Code.INTERNAL, 500, "internal error")
         finally:
             self.call.listener = None
+
+    def _refuse(self, code: Code, status: int, text: str) -> None:
+        if self.call.is_grpc:
+            self.call.finish(code, text)
+        else:
+            self.call.respond(status, [(b"content-type", b"text/plain")], f"{text}\n".encode())
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until *condition* is true, looking whenever anything about the call has changed."""
@@ -206,14 +218,15 @@ class Forwarded:
 
 
 def metadata_of(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str | bytes]]:
-    """Return the headers that are the client's own."""
+    """Return the headers that are the client's own, and that gRPC lets pass."""
     found: list[tuple[str, str | bytes]] = []
     for raw_name, raw_value in headers:
         name = text_of(raw_name)
-        if name in NOT_METADATA or name.startswith("grpc-"):
+        if name in NOT_METADATA or name.startswith("grpc-") or not METADATA_NAME.fullmatch(name):
             continue
         if not name.endswith("-bin"):
-            found.append((name, text_of(raw_value)))
+            if METADATA_VALUE.fullmatch(raw_value):
+                found.append((name, text_of(raw_value)))
             continue
         try:
             found.append((name, base64.b64decode(raw_value + b"=" * (-len(raw_value) % 4))))

@@ -44,20 +44,14 @@ class Workers:
         self._sockets = sockets
         self._node_port = node_port
         self._on_death = on_death
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self.death_count = 0
 
     @property
     def calls(self) -> list[dict[str, NativeCalls]]:
         """Return what each process has answered by itself, by the method's path."""
         return [self._memory.calls(number) for number in range(len(self._sockets))]
-
-    @property
-    def pids(self) -> list[int]:
-        """Return the process ids of those that run."""
-        return [process.pid for process in self._processes.values()]
 
     def start(self) -> None:
         """Start all of them, and see to it that they run."""
@@ -66,7 +60,7 @@ class Workers:
 
     async def stop(self) -> None:
         """Have them finish their calls in flight, as the node does, and end."""
-        self._stopping = True
+        self._stopping.set()
         for process in list(self._processes.values()):
             process.send_signal(signal.SIGTERM)
         # Connections that nobody has accepted yet are refused, rather than left to wait.
@@ -83,26 +77,30 @@ class Workers:
     async def _keep(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         wait_s = RESTART_S[0]
-        while not self._stopping:
+        while True:
             begun_s = loop.time()
-            code = await self._run(number)
-            if self._stopping:
+            end = await self._run(number)
+            if self._stopping.is_set():
                 return
-            self.death_count += 1
             self._on_death()
             if loop.time() - begun_s > STEADY_S:
                 wait_s = RESTART_S[0]
-            log.warning(
-                "worker %d has died (%s); starting it again in %.1f s",
-                number,
-                f"signal {-code}" if code < 0 else f"exit code {code}",
-                wait_s,
-            )
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, RESTART_S[1])
+            log.warning("worker %d %s; starting it again in %.1f s", number, end, wait_s)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
+                return
+            except TimeoutError:
+                wait_s = min(2 * wait_s, RESTART_S[1])
 
-    async def _run(self, number: int) -> int:
-        """Run one process from its start to its end, and return its exit code."""
+    async def _run(self, number: int) -> str:
+        """Run one process from its start to its end, and tell how it ended."""
+        try:
+            code = await self._run_process(number)
+        except OSError as error:
+            return f"can't be started: {error.strerror}"
+        return f"has died (signal {-code})" if code < 0 else f"has died (exit code {code})"
+
+    async def _run_process(self, number: int) -> int:
         sockets = tuple(bound.fileno() for bound in self._sockets[number])
         task = replace(self._task, number=number, sockets=sockets)
         process = await asyncio.create_subprocess_exec(
@@ -117,7 +115,7 @@ class Workers:
         try:
             assert process.stdin is not None
             process.stdin.write(task.encode())
-            if self._stopping:
+            if self._stopping.is_set():
                 process.send_signal(signal.SIGTERM)
             return await process.wait()
         finally:

@@ -8,7 +8,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import grpc
@@ -135,6 +135,7 @@ class H2:
         content_type: str | None = "application/grpc",
         *,
         coding: str = "",
+        more: Sequence[tuple[bytes, bytes]] = (),
     ) -> tuple[dict[str, str], bytes]:
         """Send one request; return the headers and trailers of the answer, and its body."""
         headers = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"localhost")]
@@ -143,6 +144,7 @@ class H2:
             headers.append((b"content-type", content_type.encode()))
         if coding:
             headers.append((b"grpc-encoding", coding.encode()))
+        headers += more
         stream = self.client.send_request(headers)
         self.client.send_data(stream, body, end_stream=True)
         found: dict[str, str] = {}

@@ -310,14 +310,14 @@ def test_a_failure_of_storage_is_told(node: Node) -> None:
 
 def test_writes_in_flight_count_as_begun(node: Node) -> None:
     methods = methods_of([node.kv])
-    before = totals(methods[PUT], node.sink)
+    before = totals(methods[PUT], [node.sink.calls])
     with peer(node.sink) as made:
         node.send(made, PutRequest(table=NATIVE, key=b"k", value=b"v"))
-        during = totals(methods[PUT], node.sink)
+        during = totals(methods[PUT], [node.sink.calls])
         assert during.started == before.started + 1
         assert during.handled == before.handled
         node.finish()
-        after = totals(methods[PUT], node.sink)
+        after = totals(methods[PUT], [node.sink.calls])
     assert after.started == before.started + 1
     assert after.handled[Code.OK] == before.handled[Code.OK] + 1
     assert after.cumulated[-1] == before.cumulated[-1] + 1

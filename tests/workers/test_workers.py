@@ -164,6 +164,27 @@ def test_all_processes_answer_alike(node: Node) -> None:
         assert all(answer == answers[0] for answer in answers), name
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        (b"x-name", b"caf\xc3\xa9 \xff"),
+        (b"x-data-bin", b"not base 64"),
+        (b"x-data-bin", b"AAE"),
+        (b"x+name", b"v"),
+        (b"client-api-version", b"1"),
+        (b"grpc-timeout", b"5S"),
+        (b"user-agent", b"grpc-go/1.0"),
+    ],
+)
+def test_headers_of_all_kinds_are_no_obstacle(node: Node, more: tuple[bytes, bytes]) -> None:
+    for connection in node.connections().values():
+        request = PutRequest(table=TABLE, key=b"k", value=b"v").SerializeToString()
+        headers, _ = connection.ask("/regatta.v1.KV/Put", frame(request), more=[more])
+        assert headers["grpc-status"] == "0", headers
+        headers, body = connection.ask("/v1/kv/range", b"{}", "application/json", more=[more])
+        assert (headers[":status"], b"table must be set" in body) == ("400", True)
+
+
 def test_rest_is_answered_alike_over_both_versions_of_http(
     node: Node, certificate: Certificate
 ) -> None:
