@@ -9,8 +9,11 @@ from random import Random
 import cramjam
 import ngh2
 
+from regatta.pb.mvcc_pb2 import RequestOp
+from regatta.pb.regatta_pb2 import DeleteRangeRequest
 from regatta.pb.regatta_pb2 import PutRequest
 from regatta.pb.regatta_pb2 import RangeRequest
+from regatta.pb.regatta_pb2 import TxnRequest
 from tests.fuzz.mutation import below
 from tests.fuzz.mutation import mutate_bytes
 from tests.fuzz.mutation import pick
@@ -25,6 +28,10 @@ RANGE = RangeRequest(table=TABLE, key=KEY).SerializeToString()
 MISSING = RangeRequest(table=TABLE, key=b"no such key").SerializeToString()
 RANGED = RangeRequest(table=TABLE, key=KEY, range_end=b"\0").SerializeToString()
 PUT = PutRequest(table=TABLE, key=KEY, value=VALUE).SerializeToString()
+DELETE = DeleteRangeRequest(table=TABLE, key=KEY, count=True).SerializeToString()
+TXN = TxnRequest(
+    table=TABLE, success=[RequestOp(request_put=RequestOp.Put(key=KEY, value=VALUE))] * 3
+).SerializeToString()
 
 
 @dataclass
@@ -110,6 +117,8 @@ def conversations() -> list[list[Frame]]:
     plain.grpc(kv + b"Range", message(MISSING))
     plain.grpc(kv + b"Range", message(RANGED), (b"grpc-timeout", b"1S"))
     plain.grpc(kv + b"Put", message(PUT), (b"grpc-timeout", b"99999999H"))
+    plain.grpc(kv + b"DeleteRange", message(DELETE), (b"grpc-timeout", b"1n"))
+    plain.grpc(kv + b"Txn", message(TXN))
     odd.http(b"POST", b"/v1/kv/range", b'{"table":"dA==","key":"aw=="}', (b"content-length", b"29"))
     odd.http(b"GET", b"/v1/kv/put?x=%00", b"", (b"cookie", b"a=b"), (b"x-long", bytes(300)))
     odd.grpc(b"/no.such/Method", message(b""), (b"grpc-encoding", b"gzip"))

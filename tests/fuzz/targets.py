@@ -45,6 +45,7 @@ from regatta.store import View
 from regatta.store._env import Environment
 from regatta.store.node import open_stores
 from regatta.table._leaders import Leaders
+from regatta.table._node_sink import NodeSink
 from regatta.table._range import RangeSink
 from regatta.wire._snappy import unframe
 from tests.fuzz import documents
@@ -52,6 +53,7 @@ from tests.fuzz import hostile
 from tests.fuzz import kafka
 from tests.fuzz import messages
 from tests.fuzz import raft
+from tests.fuzz import writes
 from tests.fuzz.frames import DATA
 from tests.fuzz.frames import HEADERS
 from tests.fuzz.frames import Frame
@@ -128,8 +130,10 @@ def check_output(output: bytes) -> None:
 
 @contextmanager
 def http2(directory: Path) -> Iterator[Run]:
-    """Conversations with faults in a session, with the native read path behind it."""
-    with range_sink(directory) as sink:
+    """Conversations with faults in a session, with the native paths behind it."""
+    with range_sink(directory) as reads:
+        kept = writes.Writes(Leaders())
+        sink = NodeSink(reads, kept.sink)
 
         def run(chance: Random) -> None:
             data = changed_conversation(chance)
@@ -140,11 +144,15 @@ def http2(directory: Path) -> Iterator[Run]:
             step = max(step, len(data) // 100)
             for offset in range(0, len(data), step):
                 session.receive(data[offset : offset + step])
+                if chance.random() < 0.5:
+                    kept.answer_some(chance)
                 if chance.random() < 0.7:
                     output.append(drain(session, bytes_max))
             if chance.random() < 0.8:
                 check_output(b"".join(output) + drain(session, bytes_max))
             session.close()
+            kept.answer_some(chance)
+            kept.forget()
             assert live_streams() == 0
 
         yield run
@@ -158,18 +166,26 @@ def literal(name: bytes, value: bytes) -> bytes:
     return bytes([0, len(name)]) + name + bytes([len(value)]) + value
 
 
-RANGE_HEADERS = b"".join(
-    literal(*pair)
-    for pair in (
-        (b":method", b"POST"),
-        (b":scheme", b"https"),
-        (b":authority", b"localhost"),
-        (b":path", b"/regatta.v1.KV/Range"),
-        (b"content-type", b"application/grpc"),
-        (b"te", b"trailers"),
+def call(method: bytes, body: bytes) -> bytes:
+    """Return a client's bytes that call one method of regatta.v1.KV."""
+    headers = b"".join(
+        literal(*pair)
+        for pair in (
+            (b":method", b"POST"),
+            (b":scheme", b"https"),
+            (b":authority", b"localhost"),
+            (b":path", b"/regatta.v1.KV/" + method),
+            (b"content-type", b"application/grpc"),
+            (b"te", b"trailers"),
+        )
     )
-)
-RANGE_CALL = [Frame(SETTINGS, 0, 0, b""), Frame(HEADERS, END_HEADERS, 1, RANGE_HEADERS)]
+    return encode(
+        [
+            Frame(SETTINGS, 0, 0, b""),
+            Frame(HEADERS, END_HEADERS, 1, headers),
+            Frame(DATA, END_STREAM, 1, message(body)),
+        ]
+    )
 
 
 def is_native(body: bytes) -> bool:
@@ -232,7 +248,7 @@ def ranges(directory: Path) -> Iterator[Run]:
             body = messages.changed(chance, messages.range_request(chance))
             declined: list[Call] = []
             session = Session(sink, declined.append, nothing)
-            session.receive(encode([*RANGE_CALL, Frame(DATA, END_STREAM, 1, message(body))]))
+            session.receive(call(b"Range", body))
             frames, _ = parse_frames(drain(session, 65_536))
             session.close()
             answered = [frame.payload for frame in frames if frame.kind == DATA]
@@ -247,6 +263,29 @@ def ranges(directory: Path) -> Iterator[Run]:
                 assert RangeResponse.FromString(b"".join(answered)[5:]) == expected
 
         yield run
+
+
+# Protobuf, the write path: held to the protobuf package and to what the handlers propose.
+
+
+METHODS = {PutRequest: b"Put", DeleteRangeRequest: b"DeleteRange", TxnRequest: b"Txn"}
+
+
+@contextmanager
+def native_writes(directory: Path) -> Iterator[Run]:
+    """Requests that write, in a session."""
+    kept = writes.Writes(Leaders())
+
+    def ask(kind: type[writes.Request], body: bytes) -> Session:
+        session = Session(kept.sink, lambda call: None, nothing)
+        session.receive(call(METHODS[kind], body))
+        return session
+
+    def run(chance: Random) -> None:
+        writes.check(kept, ask, chance)
+        assert live_streams() == 0
+
+    yield run
 
 
 # Protobuf, the state machine: a log of anything does no harm, and the counts stay right.
@@ -477,6 +516,7 @@ def kafka_batches(directory: Path) -> Iterator[Run]:
 TARGETS = {
     "http2": http2,
     "range": ranges,
+    "write": native_writes,
     "command": commands,
     "json": json_bodies,
     "raft": raft_messages,

@@ -1,12 +1,10 @@
-"""The write path: Put and DeleteRange, from the bytes of a request to the bytes of its answer."""
+"""The write path: Put, DeleteRange and Txn, from the bytes of a request to those of its answer."""
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
-from libc.string cimport memset
 
 from regatta.http2._call cimport Owner
 from regatta.http2._grpc cimport NO_TIMEOUT
@@ -19,29 +17,33 @@ from regatta.http2._stream cimport Stream
 from regatta.measure._histogram cimport now_ns
 from regatta.measure._native_calls cimport NativeCalls
 from regatta.raft._message cimport Entry
-from regatta.store._record cimport USER_KEY_MAX
 from regatta.table._leaders cimport Leader
 from regatta.table._leaders cimport Leaders
-from regatta.wire._command cimport COMMAND_DELETE
+from regatta.table._write_request cimport WRITE_DELETE
+from regatta.table._write_request cimport WRITE_PUT
+from regatta.table._write_request cimport WRITE_TXN
+from regatta.table._write_request cimport Write
+from regatta.table._write_request cimport encode_command
+from regatta.table._write_request cimport write_decode
+from regatta.table._write_request cimport write_is_sound
+from regatta.wire._buffer cimport Buffer
+from regatta.wire._buffer cimport buffer_append
+from regatta.wire._buffer cimport buffer_recycle
 from regatta.wire._command cimport OP_DELETE
 from regatta.wire._command cimport next_message
-from regatta.wire._reader cimport KIND_BYTES
 from regatta.wire._reader cimport KIND_VARINT
 from regatta.wire._reader cimport Field
 from regatta.wire._reader cimport Slice
 from regatta.wire._reader cimport field_next
-from regatta.wire._sized cimport bytes_size
-from regatta.wire._sized cimport bytes_write
-from regatta.wire._sized cimport head_write
-from regatta.wire._sized cimport message_field_size
-from regatta.wire._sized cimport number_size
 from regatta.wire._sized cimport number_write
+from regatta.wire._writer cimport message_begin
+from regatta.wire._writer cimport message_end
 
 from regatta import limits
 from regatta.errors import Code
 
 cdef enum:
-    PUT_PATH_SIZE = 18
+    PUT_PATH_SIZE = 18          # and of Txn's
     DELETE_PATH_SIZE = 26
     ANSWER_SIZE_MAX = 80        # a header of five numbers, and one more
     # Asking for room costs as much as all the rest of a put: it is had for so many at a time.
@@ -49,85 +51,35 @@ cdef enum:
     ROOM_COMMAND_BYTES = 2048   # of each; a larger one asks for itself
 
 cdef const char *PUT_PATH = "/regatta.v1.KV/Put"
+cdef const char *TXN_PATH = "/regatta.v1.KV/Txn"
 cdef const char *DELETE_PATH = "/regatta.v1.KV/DeleteRange"
 cdef const char *TOO_BUSY = "system is too busy try again later"
 cdef const char *TOO_LATE = "context deadline exceeded: the write may still take effect"
+cdef const char *NO_MEMORY = "no memory for the answer: the write has taken effect"
 cdef int OK = Code.OK
 cdef int CANCELLED = Code.CANCELLED
 cdef int DEADLINE_EXCEEDED = Code.DEADLINE_EXCEEDED
+cdef int INTERNAL = Code.INTERNAL
 cdef int UNAVAILABLE = Code.UNAVAILABLE
 
-cdef size_t value_bytes_max = limits.value_bytes_max
 cdef int64_t queue_bytes_max = limits.queue_bytes_max
+# Of a transaction; what a longer one answers may be large, too.
+cdef size_t txn_bytes_max = limits.stretch_bytes_max
 cdef int64_t timeout_ns_default = int(limits.write_timeout_s * 1e9)
 cdef int64_t timeout_ns_max = 1 << 60       # so that a deadline does not overflow
-
-cdef struct Write:              # a request; borrows the message's bytes
-    bint deletes                # DeleteRange; else Put
-    Slice table
-    Slice key
-    Slice value
-    Slice range_end
-    bint prev_kv
-    bint count
+# The answer that is being made; shared, since none outlasts its call.
+cdef Buffer made
 
 
-cdef int write_decode(Slice message, bint deletes, Write *write) noexcept nogil:
-    """Decode a PutRequest or DeleteRangeRequest. Returns -1 if it is malformed."""
-    cdef Field field
-    cdef int code
-    memset(write, 0, sizeof(Write))
-    write.deletes = deletes
-    while True:
-        code = field_next(&message, &field)
-        if code <= 0:
-            return code
-        if field.kind == KIND_BYTES:
-            if field.number == 1:
-                write.table = field.bytes
-            elif field.number == 2:
-                write.key = field.bytes
-            elif field.number == 3 and deletes:
-                write.range_end = field.bytes
-            elif field.number == 3:
-                write.value = field.bytes
-        elif field.kind == KIND_VARINT:
-            if field.number == 4:
-                write.prev_kv = field.value != 0
-            elif field.number == 5 and deletes:
-                write.count = field.value != 0
-
-
-cdef bint write_is_sound(const Write *write) noexcept nogil:
-    return (write.table.size > 0 and 1 <= write.key.size <= USER_KEY_MAX
-            and write.value.size <= value_bytes_max)
-
-
-cdef bytes encode_command(const Write *write):
-    """Return the Command for the log, as protobuf itself would write it."""
-    cdef size_t pair_size = bytes_size(write.key.size) + bytes_size(write.value.size)
-    cdef size_t size = bytes_size(write.table.size) + message_field_size(pair_size)
-    cdef bytes command
-    cdef uint8_t *at
-    if write.deletes:
-        size += (number_size(COMMAND_DELETE) + message_field_size(write.range_end.size)
-                 + number_size(write.count))
-    command = PyBytes_FromStringAndSize(NULL, size)
-    at = <uint8_t *>PyBytes_AS_STRING(command)
-    at = bytes_write(at, 1, write.table.data, write.table.size)
-    if write.deletes:
-        at = number_write(at, 2, COMMAND_DELETE)
-    at = head_write(at, 3, pair_size)
-    at = bytes_write(at, 1, write.key.data, write.key.size)
-    at = bytes_write(at, 4, write.value.data, write.value.size)
-    if write.deletes:
-        # It is optional and set: an empty one is written, too.
-        if write.range_end.size:
-            at = bytes_write(at, 8, write.range_end.data, write.range_end.size)
-        else:
-            at = head_write(at, 8, 0)
-        number_write(at, 11, write.count)
-    return command
+cdef inline int kind_of(const char *path, size_t path_size) noexcept nogil:
+    """Return the kind of write that *path* asks for, -1 if it is none of ours."""
+    if path_size == PUT_PATH_SIZE:
+        if memcmp(path, PUT_PATH, PUT_PATH_SIZE) == 0:
+            return WRITE_PUT
+        return WRITE_TXN if memcmp(path, TXN_PATH, PUT_PATH_SIZE) == 0 else -1
+    if path_size == DELETE_PATH_SIZE and memcmp(path, DELETE_PATH, DELETE_PATH_SIZE) == 0:
+        return WRITE_DELETE
+    return -1
 
 
 cdef uint64_t deleted_pairs(bytes result) noexcept:
@@ -139,6 +91,22 @@ cdef uint64_t deleted_pairs(bytes result) noexcept:
         while field_next(&deletion, &field) == 1:
             if field.number == 1 and field.kind == KIND_VARINT:
                 return field.value
+    return 0
+
+
+cdef int append_responses(bytes result) noexcept:
+    """Append a CommandResult's responses to *made*, as those of a TxnResponse.
+
+    Returns -1 when there is no memory.
+    """
+    cdef Slice rest, response
+    cdef size_t mark
+    rest.data, rest.size = <const uint8_t *>PyBytes_AS_STRING(result), len(result)
+    while next_message(&rest, 1, &response) == 1:
+        if (message_begin(&made, 3, &mark) < 0
+                or buffer_append(&made, response.data, response.size) < 0
+                or message_end(&made, mark) < 0):
+            return -1
     return 0
 
 
@@ -161,7 +129,8 @@ cdef class KeptWrite:
     cdef Owner session
     cdef Stream *stream         # NULL once it is answered, or gone: then nobody waits
     cdef uint64_t group
-    cdef bint deletes, counts
+    cdef int kind               # WRITE_*
+    cdef bint counts
     cdef bint ended             # answered or counted as cancelled
     cdef int64_t begun_ns, deadline_ns
 
@@ -170,29 +139,40 @@ cdef class KeptWrite:
             self.stream.keeper = NULL
 
     def settle(self, int code, bint failure_branch, bytes payload not None):
-        cdef uint8_t[ANSWER_SIZE_MAX] answer
-        cdef uint8_t *at = answer + 2   # the header's length takes one byte: five numbers
-        cdef Leader leader
         if code != 0:
             self.end(NULL, 0, code, PyBytes_AS_STRING(payload))
             return
-        leader = self.sink.leaders.find(self.group)
+        if self.write_answer(failure_branch, payload) < 0:
+            self.end(NULL, 0, INTERNAL, NO_MEMORY)
+        else:
+            self.end(made.data, made.size, OK, NULL)
+        buffer_recycle(&made)
+
+    cdef int write_answer(self, bint failure_branch, bytes payload) noexcept:
+        """Append the answer to *made*. Returns -1 when there is no memory."""
+        cdef uint8_t[ANSWER_SIZE_MAX] head
+        cdef uint8_t *at = head + 2     # the header's length takes one byte: five numbers
+        cdef Leader leader = self.sink.leaders.find(self.group)
         at = number_write(at, 1, self.group)
         at = number_write(at, 2, self.sink.replica)
         at = number_write(at, 3, self.index)
         at = number_write(at, 4, leader.term)
         at = number_write(at, 5, leader.node)
-        answer[0], answer[1] = 0x0A, <uint8_t>(at - answer - 2)
+        head[0], head[1] = 0x0A, <uint8_t>(at - head - 2)
         if self.counts:
             at = number_write(at, 2, deleted_pairs(payload))
-        self.end(answer, at - answer, OK, NULL)
+        elif self.kind == WRITE_TXN:
+            at = number_write(at, 2, not failure_branch)
+        if buffer_append(&made, head, at - head) < 0:
+            return -1
+        return append_responses(payload) if self.kind == WRITE_TXN else 0
 
     def fail(self, object error):
         cdef bytes text = str(error).encode()
         self.end(NULL, 0, error.code, PyBytes_AS_STRING(text))
 
     cdef void end(self, const uint8_t *answer, size_t size, int code, const char *text) noexcept:
-        cdef NativeCalls calls = self.sink.deletes if self.deletes else self.sink.puts
+        cdef NativeCalls calls = self.sink.calls_of(self.kind)
         if self.ended:
             return
         self.ended = True
@@ -253,7 +233,7 @@ def expire(object proposals not None):
 
 @cython.final
 cdef class WriteSink(CallSink):
-    """Proposes Put and DeleteRange and answers them when they are applied. See the stub."""
+    """Proposes Put, DeleteRange and Txn and answers them when applied. See the stub."""
 
     cdef Queue queue
     cdef dict groups
@@ -266,6 +246,7 @@ cdef class WriteSink(CallSink):
     cdef int room_commands      # that may be proposed without asking for room
     cdef NativeCalls puts
     cdef NativeCalls deletes
+    cdef NativeCalls txns
 
     def __cinit__(self, Queue queue not None, dict groups not None, frozenset read_only not None,
                   object stir not None, object admit not None, uint64_t replica,
@@ -273,16 +254,20 @@ cdef class WriteSink(CallSink):
         self.queue, self.groups, self.read_only = queue, groups, read_only
         self.stir, self.admit = stir, admit
         self.replica, self.leaders = replica, leaders
-        self.puts, self.deletes = NativeCalls(), NativeCalls()
+        self.puts, self.deletes, self.txns = NativeCalls(), NativeCalls(), NativeCalls()
 
     @property
     def calls(self):
-        return {PUT_PATH.decode(): self.puts, DELETE_PATH.decode(): self.deletes}
+        return {PUT_PATH.decode(): self.puts, DELETE_PATH.decode(): self.deletes,
+                TXN_PATH.decode(): self.txns}
+
+    cdef inline NativeCalls calls_of(self, int kind):
+        if kind == WRITE_PUT:
+            return self.puts
+        return self.deletes if kind == WRITE_DELETE else self.txns
 
     cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
-        if path_size == PUT_PATH_SIZE:
-            return memcmp(path, PUT_PATH, PUT_PATH_SIZE) == 0
-        return path_size == DELETE_PATH_SIZE and memcmp(path, DELETE_PATH, DELETE_PATH_SIZE) == 0
+        return kind_of(path, path_size) >= 0
 
     cdef int on_batch_end(self) except -1 nogil:
         self.batch_begun_ns = 0
@@ -295,9 +280,11 @@ cdef class WriteSink(CallSink):
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
         cdef Write write
         cdef Slice encoded
+        cdef int kind = kind_of(path, path_size)
         encoded.data, encoded.size = message, message_size
-        if (write_decode(encoded, path_size == DELETE_PATH_SIZE, &write) < 0
-                or not write_is_sound(&write)):
+        if kind == WRITE_TXN and message_size > txn_bytes_max:
+            return DECLINED
+        if write_decode(encoded, kind, &write) < 0 or not write_is_sound(&write):
             return DECLINED     # the router tells what is wrong
         if write.prev_kv or reply.timeout_ns == 0:
             return DECLINED     # answers that may be large have to wait for room
@@ -305,7 +292,7 @@ cdef class WriteSink(CallSink):
             return self.keep(&write, reply)
 
     cdef int keep(self, const Write *write, Reply *reply) except -1:
-        cdef NativeCalls calls = self.deletes if write.deletes else self.puts
+        cdef NativeCalls calls = self.calls_of(write.kind)
         cdef bytes name = write.table.data[:write.table.size]
         cdef object group = self.groups.get(name)
         cdef KeptWrite kept
@@ -320,11 +307,11 @@ cdef class WriteSink(CallSink):
             calls.begin_kept()
             calls.end_kept(UNAVAILABLE, 0)
             return TAKEN
-        if not write.deletes and not self.has_room(len(command)):
+        if write.adds_data and not self.has_room(len(command)):
             return DECLINED     # the router says so, and to operators, too
         kept = KeptWrite.__new__(KeptWrite)
         kept.command, kept.sink, kept.group = command, self, group.id
-        kept.deletes, kept.counts = write.deletes, write.count
+        kept.kind, kept.counts = write.kind, write.count
         kept.begun_ns = self.batch_begun_ns
         kept.deadline_ns = kept.begun_ns + (timeout_ns_default if reply.timeout_ns == NO_TIMEOUT
                                             else min(reply.timeout_ns, timeout_ns_max))
