@@ -102,6 +102,9 @@ abuse: .venv/.built .venv/.requirements-dev
 
 # --- What the targets above stand on -------------------------------------------------------------
 
+# Changed options of the compiler are otherwise not noticed.
+FORCE = $(if $(filter setup.py,$?),--force)
+
 # A .venv that was made in another place, or by a Python that is no longer there, is made anew.
 ifneq ($(strip $(CHECKOUT)),$(strip $(shell cat .venv/.checkout 2>/dev/null)))
 .PHONY: .venv/.checkout
@@ -129,7 +132,7 @@ endif
 
 .venv/.built: setup.py $(EXTENSIONS) third_party/.unpacked .venv/.installed
 	@echo "Compiling"
-	@$(SETUP) build_ext --inplace --parallel $(shell nproc)
+	@$(SETUP) build_ext --inplace --parallel $(shell nproc) $(FORCE)
 	@touch $@
 
 # Only the C sources and the licences are kept. nghttp2's own build would make nghttp2ver.h.
@@ -189,7 +192,7 @@ SANITIZED_TESTS_SHORT := tests/wire tests/http2 tests/raft tests/store/test_mach
 
 build/.sanitized: setup.py $(EXTENSIONS) $(shell find regatta -name '*.py') .venv/.built
 	@echo "Compiling with sanitizers"
-	@REGATTA_BUILD=sanitize $(SETUP) build --parallel $(shell nproc) \
+	@REGATTA_BUILD=sanitize $(SETUP) build --parallel $(shell nproc) $(FORCE) \
 	  --build-lib build/sanitize --build-temp build/sanitize-objects
 	@touch $@
 
@@ -200,7 +203,8 @@ sanitize-short: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(call PYTEST_OF,sanitize) $(SANITIZED_TESTS_SHORT)
 
 # Inputs by the million, each made from its number, on the build with sanitizers. TARGET is http2,
-# range, command, json, raft or kafka-batch; all of them if it is not given. One input by itself:
+# range, write, command, json, raft, snappy or kafka-batch; all of them if it is not given. One input
+# by itself:
 # `make fuzz INPUTS=1 FIRST=4711`.
 fuzz: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize:$(CURDIR) .venv/bin/python \

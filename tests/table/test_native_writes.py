@@ -272,7 +272,9 @@ def test_bytes_behind_a_request_are_read_as_protobuf_reads_them(
     request=txns,
     tail=st.one_of(
         st.binary(max_size=20),
-        st.sampled_from([b"\x12\x00", b"\x1a\x00", b"\x22\x02\x12\x00", b"\x1a\x04\x12\x02\x0a\x00"]),
+        st.sampled_from(
+            [b"\x12\x00", b"\x1a\x00", b"\x22\x02\x12\x00", b"\x1a\x04\x12\x02\x0a\x00"]
+        ),
         st.builds(lambda inner: b"\x1a" + bytes([len(inner)]) + inner, st.binary(max_size=20)),
         st.builds(lambda inner: b"\x12" + bytes([len(inner)]) + inner, st.binary(max_size=20)),
     ),

@@ -55,6 +55,13 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     int NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
     int NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
 
+    ctypedef struct nghttp2_mem:
+        void *mem_user_data
+        void *(*malloc)(size_t, void *) noexcept
+        void (*free)(void *, void *) noexcept
+        void *(*calloc)(size_t, size_t, void *) noexcept
+        void *(*realloc)(void *, size_t, void *) noexcept
+
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
     void nghttp2_session_callbacks_set_on_begin_headers_callback(
         nghttp2_session_callbacks *,
@@ -87,8 +94,8 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t)
 
-    int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *,
-                                    void *, const nghttp2_option *)
+    int nghttp2_session_server_new3(nghttp2_session **, const nghttp2_session_callbacks *,
+                                    void *, const nghttp2_option *, nghttp2_mem *)
     void nghttp2_session_del(nghttp2_session *)
     nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t)
     nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **)

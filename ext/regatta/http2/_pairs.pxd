@@ -2,10 +2,10 @@
 
 A pair is two 32-bit sizes in the machine's order, then the bytes of the name and of the value.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from regatta.wire._buffer cimport Buffer, buffer_append, buffer_reserve
+from regatta.wire._buffer cimport Buffer, buffer_reserve
 
 cdef struct Span:               # a part of a buffer that may move when it grows
     uint32_t offset
@@ -16,13 +16,16 @@ cdef inline int pairs_append(Buffer *pairs, const void *name, size_t name_size,
                              const void *value, size_t value_size) noexcept nogil:
     """Append one pair. Returns -1 when there is no memory, else 0."""
     cdef uint32_t[2] sizes
+    cdef uint8_t *at
     sizes[0] = <uint32_t>name_size
     sizes[1] = <uint32_t>value_size
     if buffer_reserve(pairs, sizeof(sizes) + name_size + value_size) < 0:
         return -1
-    buffer_append(pairs, sizes, sizeof(sizes))
-    buffer_append(pairs, name, name_size)
-    buffer_append(pairs, value, value_size)
+    at = pairs.data + pairs.size
+    memcpy(at, sizes, sizeof(sizes))
+    memcpy(at + sizeof(sizes), name, name_size)
+    memcpy(at + sizeof(sizes) + name_size, value, value_size)
+    pairs.size += sizeof(sizes) + name_size + value_size
     return 0
 
 

@@ -16,6 +16,8 @@ cdef class Session(Owner):
     cdef Link live, attention, deferred, waiting
     cdef Watch watch
     cdef Stream *incoming               # whose request headers are arriving, or NULL
+    cdef Stream *latest                 # that was asked for last, or NULL
+    cdef size_t consumed_bytes          # of the connection's window, in the present input
     # Of answers to calls that were reset. They count until the batch ends, or a batch of calls and
     # resets would build answers without end.
     cdef size_t forgone_bytes
@@ -43,6 +45,7 @@ cdef class Session(Owner):
     cdef bint is_finished(self) noexcept
 
     # What libnghttp2 calls, by way of the functions below the class.
+    cdef Stream *find(self, int32_t stream_id) noexcept nogil
     cdef int headers_begun(self, int stream_id) noexcept nogil
     cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
                              const uint8_t *value, size_t value_size) noexcept nogil

@@ -29,6 +29,7 @@ from regatta.http2._headers cimport (
     ANSWER_HEADERS_MAX, add_status, begin_count, begin_headers, set_header, set_headers,
 )
 from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_remove
+from regatta.http2._memory cimport block_memory
 from regatta.http2._nghttp2_h cimport *
 from regatta.http2._pairs cimport pairs_append
 from regatta.http2._sink cimport DECLINED, KEPT, TAKEN, CallSink, Reply
@@ -91,7 +92,7 @@ cdef class Session(Owner):
         self.sink, self.on_call, self.on_output = sink, on_call, on_output
         self.budget_bytes = BUDGET_BYTES
         self.output_due = True
-        if nghttp2_session_server_new2(&self.h2, CALLBACKS, <void *>self, OPTIONS):
+        if nghttp2_session_server_new3(&self.h2, CALLBACKS, <void *>self, OPTIONS, block_memory()):
             raise MemoryError
         settings[0] = [NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX]
         settings[1] = [NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_BYTES]
@@ -131,6 +132,10 @@ cdef class Session(Owner):
         cdef size_t good_size = watch_input(&self.watch, data, size, &error_code)
         if nghttp2_session_mem_recv2(self.h2, data, good_size) < 0:
             return self.end_overflown() if self.overflown_id else -1
+        # A stream holds its peer back by its own window; the connection's is for all of them.
+        if nghttp2_session_consume_connection(self.h2, self.consumed_bytes):
+            return -1
+        self.consumed_bytes = 0
         if good_size == size:
             return 0
         return nghttp2_session_terminate_session(self.h2, error_code)
@@ -211,13 +216,19 @@ cdef class Session(Owner):
 
     # -- what libnghttp2 calls -------------------------------------------------------------------
 
+    cdef inline Stream *find(self, int32_t stream_id) noexcept nogil:
+        """Return the stream of that id; nearly always it is the one that was asked for before."""
+        if self.latest == NULL or self.latest.id != stream_id:
+            self.latest = <Stream *>nghttp2_session_get_stream_user_data(self.h2, stream_id)
+        return self.latest
+
     cdef int headers_begun(self, int stream_id) noexcept nogil:
         cdef Stream *stream = stream_new(stream_id)
         if stream == NULL:
             return NGHTTP2_ERR_CALLBACK_FAILURE
         link_append(&self.live, &stream.live)
         self.call_count += 1
-        self.incoming = stream
+        self.incoming = self.latest = stream
         return nghttp2_session_set_stream_user_data(self.h2, stream_id, stream)
 
     cdef int header_received(self, Stream *stream, const uint8_t *name, size_t name_size,
@@ -235,9 +246,7 @@ cdef class Session(Owner):
 
     cdef int data_received(self, Stream *stream, bint last, const uint8_t *data,
                            size_t size) noexcept nogil:
-        # A stream holds its peer back by its own window; the connection's is for all of them.
-        if nghttp2_session_consume_connection(self.h2, size):
-            return NGHTTP2_ERR_CALLBACK_FAILURE
+        self.consumed_bytes += size
         if stream == NULL:
             return 0
         if stream.finished:
@@ -265,7 +274,7 @@ cdef class Session(Owner):
         cdef Stream *stream
         cdef int failed = 0
         if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
-            stream = <Stream *>nghttp2_session_get_stream_user_data(self.h2, frame.hd.stream_id)
+            stream = self.find(frame.hd.stream_id)
             if stream == NULL:
                 return 0
             if frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_REQUEST:
@@ -303,7 +312,7 @@ cdef class Session(Owner):
         if ((frame.hd.type != NGHTTP2_HEADERS and frame.hd.type != NGHTTP2_DATA)
                 or not frame.hd.flags & NGHTTP2_FLAG_END_STREAM):
             return 0
-        stream = <Stream *>nghttp2_session_get_stream_user_data(self.h2, frame.hd.stream_id)
+        stream = self.find(frame.hd.stream_id)
         if stream == NULL or stream.ended or not stream.grpc:
             return 0
         return nghttp2_submit_rst_stream(self.h2, 0, stream.id, NGHTTP2_NO_ERROR)
@@ -315,6 +324,8 @@ cdef class Session(Owner):
         link_remove(&stream.starved)
         if self.incoming == stream:
             self.incoming = NULL
+        if self.latest == stream:
+            self.latest = NULL
         stream.closed = True
         stream.refused = stream.refused or failed or not stream.finished
         self.forgone_bytes += stream.answer.size - stream.sent
@@ -764,10 +775,6 @@ cdef class Session(Owner):
 
 # -- libnghttp2's callbacks: each finds its session and stream, and hands on -----------------------
 
-cdef Stream *stream_of(nghttp2_session *h2, int32_t stream_id) noexcept nogil:
-    return <Stream *>nghttp2_session_get_stream_user_data(h2, stream_id)
-
-
 cdef int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame,
                           void *session) noexcept nogil:
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
@@ -787,7 +794,7 @@ cdef int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_
 cdef int on_data_chunk(nghttp2_session *h2, uint8_t flags, int32_t stream_id, const uint8_t *data,
                        size_t size, void *session) noexcept nogil:
     return (<Session>session).data_received(
-        stream_of(h2, stream_id), flags & NGHTTP2_FLAG_END_STREAM, data, size)
+        (<Session>session).find(stream_id), flags & NGHTTP2_FLAG_END_STREAM, data, size)
 
 
 cdef int on_frame_received(nghttp2_session *h2, const nghttp2_frame *frame,
@@ -812,7 +819,7 @@ cdef int on_frame_sent(nghttp2_session *h2, const nghttp2_frame *frame,
 
 cdef int on_stream_closed(nghttp2_session *h2, int32_t stream_id, uint32_t error_code,
                           void *session) noexcept nogil:
-    cdef Stream *stream = stream_of(h2, stream_id)
+    cdef Stream *stream = (<Session>session).find(stream_id)
     if stream == NULL:
         return 0
     return (<Session>session).stream_closed(stream, error_code != NGHTTP2_NO_ERROR)
