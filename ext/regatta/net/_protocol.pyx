@@ -40,7 +40,8 @@ cdef class Connection:
     cdef Session session        # speaks HTTP/2, once that is settled
     cdef object http1           # speaks HTTP/1.1, once that is settled
     cdef object draining        # the task that waits for its last answer
-    cdef object timer           # of the next thing that the peer has to do
+    cdef object hello_timer     # for the peer to begin to speak
+    cdef object timer           # of the next thing that the peer has to do after that, or None
     cdef bint heard             # something has come from the peer
     cdef bint parted            # nothing more is to be said
     cdef bytes seen             # the first bytes, while nothing is settled
@@ -59,7 +60,7 @@ cdef class Connection:
         cdef object spoken = None if tls is None else tls.selected_alpn_protocol()
         self.transport = transport
         self.write = transport.write
-        self.timer = self.loop.call_later(self.listener.hello_timeout_s, self.expect_hello)
+        self.hello_timer = self.loop.call_later(self.listener.hello_timeout_s, self.expect_hello)
         self.listener.opened(self)
         if spoken == "h2":
             self.start_http2()
@@ -71,7 +72,10 @@ cdef class Connection:
         return INPUT_VIEW
 
     def buffer_updated(self, Py_ssize_t nbytes):
-        self.heard = True
+        if not self.heard:
+            self.heard = True
+            if self.session is not None:
+                self.hello_timer.cancel()
         if self.session is not None:
             self.session.feed(INPUT, nbytes)
             self.flush()
@@ -100,7 +104,8 @@ cdef class Connection:
         cdef Session session = self.session
         cdef object http1 = self.http1
         self.transport = self.write = self.session = self.http1 = self.draining = None
-        self.timer.cancel()
+        self.hello_timer.cancel()
+        self.stop_timer()
         if session is not None:
             session.close()
         if http1 is not None:
@@ -117,7 +122,7 @@ cdef class Connection:
         if self.parted:
             return
         if self.session is not None:
-            self.timer.cancel()
+            self.stop_timer()
             self.timer = self.loop.call_later(DRAIN_TIMEOUT_S, self.session.end_drain)
             self.session.start_drain()
             self.flush()
@@ -135,6 +140,10 @@ cdef class Connection:
     def abort(self):
         if self.transport is not None:
             self.transport.abort()
+
+    cdef object stop_timer(self):
+        if self.timer is not None:
+            self.timer.cancel()
 
     def expect_hello(self):
         # A peer that has nothing to ask costs as much as one that works.
@@ -162,6 +171,8 @@ cdef class Connection:
             self.transport.close()
 
     cdef object start_http2(self):
+        if self.heard:
+            self.hello_timer.cancel()
         self.session = Session(self.sink, self.connect(self.peer_name()), self.flush_soon)
 
     def peer_name(self):
@@ -170,13 +181,15 @@ cdef class Connection:
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
 
     cdef object start_http1(self):
+        if self.heard:
+            self.hello_timer.cancel()
         self.http1 = self.make_http1()
         self.http1.connection_made(self.transport)
 
     cdef object part(self):
         """Say good-bye, and hear the peer out: a reset could take our last words from it."""
         self.parted = True
-        self.timer.cancel()
+        self.stop_timer()
         if self.transport.can_write_eof():
             self.timer = self.loop.call_later(PARTING_TIMEOUT_S, self.transport.close)
             self.transport.write_eof()
