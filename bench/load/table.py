@@ -1,13 +1,13 @@
 """Drives Regatta, the baseline and any other server in turn, and prints one table.
 
     python -m bench.load.table [--runs=3] [--seconds=4] [--pairs=100000] [--only=TEXT]
-        [--server=NAME,URL[,CERTIFICATE[,PROCESS]]]... [--prototype=FOLDER]
+        [--server=NAME,URL[,CERTIFICATE[,PROCESS]]]... [--variant=FLAGS]... [--prototype=FOLDER]
 
 Every server holds the same pairs, and every single answer is checked. Servers have one core with
-all their threads, the load client has another. For each row they are driven one after the other,
---runs times, so that a slow minute of the machine hits all; what is printed are medians. A dash
-stands where a server has refused what the row asks for. For writes, the floor shows what commits
-of the same size cost with the store alone.
+all their threads, the load client has another; --server-cpus and --load-cpus change that. For each
+row they are driven one after the other, --runs times, so that a slow minute of the machine hits
+all; what is printed are medians. A dash stands where a server has refused what the row asks for.
+For writes, the floor shows what commits of the same size cost with the store alone.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from tests.cluster.harness import Daemon
 from tests.cluster.harness import Server
 from tests.cluster.harness import ServerError
 
-SERVER_CPU, LOAD_CPU = 0, 1
+SERVER_CPU, LOAD_CPU = "0", "1"
 DRIVE_TIMEOUT_S = 900.0
 SHAPES = ("8x32", "64x1", "1x1")
 MANY = SHAPES[:1]
@@ -81,13 +81,15 @@ def families(pair_count: int) -> dict[bool, Family]:
     }
 
 
-def drive(target: Target, family: Family, *options: str) -> Result | None:
+def drive(
+    target: Target, family: Family, *options: str, load_cpus: str = LOAD_CPU
+) -> Result | None:
     """Run the load client; return None if the server says that it has no such method.
 
     Raises ServerError if an answer was wrong.
     """
     command = [
-        *("taskset", "--cpu-list", str(LOAD_CPU), sys.executable, "-m", "bench.load.drive"),
+        *("taskset", "--cpu-list", load_cpus, sys.executable, "-m", "bench.load.drive"),
         *(target.url, f"--family={family.name.decode()}", f"--pairs={family.pair_count}"),
         *(f"--value-bytes={family.value_bytes}", *options),
     ]
@@ -117,7 +119,7 @@ def measure_floor(batch_size: int, given: argparse.Namespace) -> Floor:
     """Commit batches without any server, on the servers' core."""
     with tempfile.TemporaryDirectory(prefix="regatta-floor-") as directory:
         command = [
-            *("taskset", "--cpu-list", str(SERVER_CPU), sys.executable, "-m", "bench.load.floor"),
+            *("taskset", "--cpu-list", given.server_cpus, sys.executable, "-m", "bench.load.floor"),
             *(directory, f"--batch={batch_size}", f"--seconds={given.seconds}"),
             f"--pairs={given.pairs}",
         ]
@@ -184,7 +186,8 @@ def measure(work: Work, shape: str, targets: list[Target], given: argparse.Names
             if target.name in absent:
                 continue
             options = (f"--shape={shape}", f"--seconds={given.seconds}", *work.options)
-            if (result := drive(target, family, *options)) is None:
+            result = drive(target, family, *options, load_cpus=given.load_cpus)
+            if result is None:
                 absent.add(target.name)
             else:
                 results[target.name].append(result)
@@ -200,25 +203,29 @@ def takes(target: Target, work: Work) -> bool:
     return target.takes((*work.options, *(["--large"] if work.large else [])))
 
 
-def start(stack: ExitStack, server: Server) -> Server:
-    """Start a server on its core, to be killed with *stack*."""
-    server.command_prefix = ("taskset", "--cpu-list", str(SERVER_CPU))
+def start(stack: ExitStack, server: Server, cpus: str) -> Server:
+    """Start a server on its cores, to be killed with *stack*."""
+    server.command_prefix = ("taskset", "--cpu-list", cpus)
     return stack.enter_context(server)
 
 
 def start_all(stack: ExitStack, directory: Path, given: argparse.Namespace) -> list[Target]:
     """Start the servers with all pairs in them; what was put is read back, every pair of it."""
     certificate = Certificate.make(directory)
-    for name in ("regatta", "baseline", "prototype"):
-        (directory / name).mkdir()
     held = list(families(given.pairs).values())
-    daemon = Daemon(directory / "regatta", certificate, *given.flag)
-    other = Baseline(directory / "baseline", certificate)
-    other.fill(held)
-    filled = [
-        Target.of("regatta", start(stack, daemon)),
-        *(Target.parse(text) for text in given.server),
-    ]
+
+    def make_directory(name: str) -> Path:
+        (directory / name).mkdir()
+        return directory / name
+
+    filled = []
+    for number, flags in enumerate(["", *given.variant]):
+        folder = make_directory(f"regatta-{number}")
+        daemon = Daemon(folder, certificate, *given.flag, *flags.split())
+        filled.append(
+            Target.of(f"regatta {flags}".strip(), start(stack, daemon, given.server_cpus))
+        )
+    filled += [Target.parse(text) for text in given.server]
     for target in filled:
         for family in held:
             fill(target, family)
@@ -226,11 +233,17 @@ def start_all(stack: ExitStack, directory: Path, given: argparse.Namespace) -> l
         for family in held:
             drive(target, family, "--check")
     print(f"each of the {given.pairs:,} pairs of a size was read back rightly", flush=True)
-    targets = [*filled, Target.of("baseline", start(stack, other), Baseline.takes)]
+    other = Baseline(make_directory("baseline"), certificate)
+    other.fill(held)
+    targets = [
+        *filled,
+        Target.of("baseline", start(stack, other, given.server_cpus), Baseline.takes),
+    ]
     if given.prototype:
-        prototype = Prototype(directory / "prototype", certificate, given.prototype)
+        prototype = Prototype(make_directory("prototype"), certificate, given.prototype)
         prototype.fill(held[0])
-        targets.append(Target.of("prototype", start(stack, prototype), Prototype.takes))
+        started = start(stack, prototype, given.server_cpus)
+        targets.append(Target.of("prototype", started, Prototype.takes))
     return targets
 
 
@@ -265,6 +278,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="rows whose load and shape contain this")
     parser.add_argument("--flag", action="append", default=[], help="a flag for the daemon")
     parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="FLAGS",
+        help="measure a further daemon that has these flags, too",
+    )
+    parser.add_argument("--server-cpus", default=SERVER_CPU, help="as taskset takes them")
+    parser.add_argument("--load-cpus", default=LOAD_CPU, help="likewise")
+    parser.add_argument(
         "--server",
         action="append",
         default=[],
@@ -278,7 +300,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure all, and return the exit code: 1 if any answer was wrong."""
     given = parse_arguments()
-    if not {SERVER_CPU, LOAD_CPU} <= os.sched_getaffinity(0):
+    if not {int(SERVER_CPU), int(LOAD_CPU)} <= os.sched_getaffinity(0):
         print(f"table: needs CPUs {SERVER_CPU} and {LOAD_CPU}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="regatta-load-") as directory:
