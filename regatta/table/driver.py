@@ -248,8 +248,8 @@ class Driver:
     def _admit(self, command_bytes: int, command_count: int) -> bool:
         if self._short:
             return False  # propose() says when there is room again
-        waiting_bytes, waiting_count = self.pending
-        return self._room.admit(command_bytes, waiting_bytes, waiting_count, command_count)
+        waiting = self.queue
+        return self._room.admit(command_bytes, waiting.bytes, waiting.count, command_count)
 
     def _take_room(self, command_bytes: int) -> None:
         if self._room.admit(command_bytes, self.queue.bytes, self.queue.count):

@@ -29,6 +29,7 @@ from regatta.pb.regatta_pb2 import PutRequest
 from regatta.pb.regatta_pb2 import PutResponse
 from regatta.pb.regatta_pb2 import TxnRequest
 from regatta.pb.regatta_pb2 import TxnResponse
+from regatta.store.space import Room
 from tests.http2.h2peer import Answer
 from tests.http2.h2peer import Peer
 from tests.http2.h2peer import frame
@@ -389,6 +390,30 @@ def test_a_disk_without_room_is_for_the_router_and_deletes_go_on(node: Node) -> 
         node.driver._short = False
         node.finish()
     assert 8 <= declined_count <= 40
+
+
+def test_room_is_asked_for_with_what_waits_already(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    class Asked(Room):
+        def admit(self, *sizes: int) -> bool:
+            asked.append(sizes)
+            return super().admit(*sizes)
+
+    stores = node.engine._stores
+    monkeypatch.setattr(node.driver, "_room", Asked(stores.log, stores.data))
+    large = PutRequest(table=NATIVE, key=b"k", value=b"v" * limits.MIB)
+    with peer(node.sink) as made:
+        for _ in range(3):
+            node.send(made, large)
+        node.finish()
+    size = limits.MIB + 30
+    assert [(count, waiting) for _, _, waiting, count in asked] == [(1, 0), (1, 1), (1, 2)]
+    for number, (command_bytes, waiting_bytes, _, _) in enumerate(asked):
+        assert limits.MIB < command_bytes < size
+        assert number * limits.MIB <= waiting_bytes < number * size + 1
 
 
 def test_a_deadline_is_kept_and_the_write_goes_on(node: Node) -> None:
