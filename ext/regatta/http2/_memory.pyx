@@ -51,10 +51,11 @@ cdef void *take(size_t size, void *unused) noexcept nogil:
 
 
 cdef void give_back(void *taken, void *unused) noexcept nogil:
-    cdef Block *block = <Block *>taken - 1
+    cdef Block *block
     cdef size_t steps
     if taken == NULL:
         return
+    block = <Block *>taken - 1
     steps = block.steps
     if steps == LARGE or kept[steps].count >= KEPT_MAX:
         free(block)
@@ -76,10 +77,11 @@ cdef void *take_zeroed(size_t count, size_t size, void *unused) noexcept nogil:
 
 cdef void *take_other(void *taken, size_t size, void *unused) noexcept nogil:
     """Return a block of another size that begins with the same bytes."""
-    cdef Block *block = <Block *>taken - 1
+    cdef Block *block
     cdef void *grown
     if taken == NULL:
         return take(size, unused)
+    block = <Block *>taken - 1
     if block.steps == LARGE:
         if size > SIZE_MAX - sizeof(Block):
             return NULL
