@@ -1,9 +1,11 @@
 # cython: language_level=3
-"""A CallSink for the tests: the message says what to do with the call."""
+"""A CallSink for the tests: the message says what to do with the call. And libnghttp2's memory."""
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
 from regatta.http2._call cimport Owner
+from regatta.http2._memory cimport block_memory
+from regatta.http2._nghttp2_h cimport nghttp2_mem
 from regatta.http2._sink cimport DECLINED, KEPT, TAKEN, CallSink, Reply, reply_reserve
 from regatta.http2._stream cimport Stream
 
@@ -82,3 +84,56 @@ cdef class Echo(CallSink):
     cdef int on_batch_end(self) except -1 nogil:
         self.batch_count += 1
         return 0
+
+
+cdef class Blocks:
+    """Memory as libnghttp2 takes it: numbered blocks, each filled with a byte of its own."""
+
+    cdef nghttp2_mem *memory
+    cdef dict taken             # number to (address, size)
+    cdef int made
+
+    def __cinit__(self):
+        self.memory, self.taken = block_memory(), {}
+
+    def take(self, size_t size, bint zeroed=False):
+        """Take a block, and return its number."""
+        cdef uint8_t *at
+        if zeroed:
+            at = <uint8_t *>self.memory.calloc(size, 1, NULL)
+            assert at != NULL and not any(at[:size])
+        else:
+            at = <uint8_t *>self.memory.malloc(size, NULL)
+        assert at != NULL and <size_t>at % 16 == 0
+        self.made += 1
+        self._put(self.made, at, size)
+        return self.made
+
+    cdef _put(self, int number, uint8_t *at, size_t size):
+        memset(at, number & 255, size)
+        self.taken[number] = (<size_t>at, size)
+
+    def is_whole(self, int number):
+        """Say whether a block is as it was filled."""
+        address, size = self.taken[number]
+        return (<uint8_t *><size_t>address)[:size] == bytes([number & 255]) * size
+
+    def resize(self, int number, size_t size):
+        """Change a block's size; say whether what it held is still there."""
+        address, before = self.taken[number]
+        cdef uint8_t *at = <uint8_t *>self.memory.realloc(<void *><size_t>address, size, NULL)
+        cdef size_t kept = min(before, size)
+        assert at != NULL
+        is_whole = at[:kept] == bytes([number & 255]) * kept
+        self._put(number, at, size)
+        return is_whole
+
+    def give_back(self, int number):
+        """Give a block back."""
+        address, _ = self.taken.pop(number)
+        self.memory.free(<void *><size_t>address, NULL)
+
+    def refuses(self, size_t size):
+        """Say whether so much is refused, by each of the ways to take it."""
+        return (self.memory.malloc(size, NULL) == NULL and self.memory.calloc(size, 2, NULL) == NULL
+                and self.memory.realloc(NULL, size, NULL) == NULL)
