@@ -179,11 +179,14 @@ def call(method: bytes, body: bytes) -> bytes:
             (b"te", b"trailers"),
         )
     )
+    data = message(body)
+    pieces = [data[at : at + FRAME_BYTES_MAX] for at in range(0, len(data), FRAME_BYTES_MAX)]
     return encode(
         [
             Frame(SETTINGS, 0, 0, b""),
             Frame(HEADERS, END_HEADERS, 1, headers),
-            Frame(DATA, END_STREAM, 1, message(body)),
+            *[Frame(DATA, 0, 1, piece) for piece in pieces[:-1]],
+            Frame(DATA, END_STREAM, 1, pieces[-1]),
         ]
     )
 
