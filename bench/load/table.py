@@ -37,7 +37,7 @@ from tests.cluster.harness import Daemon
 from tests.cluster.harness import Server
 from tests.cluster.harness import ServerError
 
-SERVER_CPU, LOAD_CPU = "0", "1"
+SERVER_CPU, LOAD_CPU = 0, 1
 DRIVE_TIMEOUT_S = 900.0
 SHAPES = ("8x32", "64x1", "1x1")
 MANY = SHAPES[:1]
@@ -82,7 +82,7 @@ def families(pair_count: int) -> dict[bool, Family]:
 
 
 def drive(
-    target: Target, family: Family, *options: str, load_cpus: str = LOAD_CPU
+    target: Target, family: Family, *options: str, load_cpus: str = str(LOAD_CPU)
 ) -> Result | None:
     """Run the load client; return None if the server says that it has no such method.
 
@@ -284,8 +284,8 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FLAGS",
         help="measure a further daemon that has these flags, too",
     )
-    parser.add_argument("--server-cpus", default=SERVER_CPU, help="as taskset takes them")
-    parser.add_argument("--load-cpus", default=LOAD_CPU, help="likewise")
+    parser.add_argument("--server-cpus", default=str(SERVER_CPU), help="as taskset takes them")
+    parser.add_argument("--load-cpus", default=str(LOAD_CPU), help="likewise")
     parser.add_argument(
         "--server",
         action="append",
@@ -300,7 +300,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure all, and return the exit code: 1 if any answer was wrong."""
     given = parse_arguments()
-    if not {int(SERVER_CPU), int(LOAD_CPU)} <= os.sched_getaffinity(0):
+    if not {SERVER_CPU, LOAD_CPU} <= os.sched_getaffinity(0):
         print(f"table: needs CPUs {SERVER_CPU} and {LOAD_CPU}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="regatta-load-") as directory:

@@ -89,8 +89,9 @@ def test_what_another_process_writes_is_never_half_seen() -> None:
             leaders.set(10001, number, number)
     try:
         shared, seen = SharedLeaders(memory), set()
-        end_s = time.monotonic() + 0.5
-        while time.monotonic() < end_s:
+        begun_s = time.monotonic()
+        # On a busy machine the two may seldom run at the same time.
+        while time.monotonic() < begun_s + (0.5 if len(seen) > 100 else 20):
             term, node = shared.get(10001)
             assert term == node
             seen.add(term)
