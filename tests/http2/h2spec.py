@@ -3,8 +3,8 @@
     python -m tests.http2.h2spec
 
 Prints each group of cases with what both pass, over TLS and without, then each case in which they
-differ or fail. Exits with 1 if there is a case that nghttpd passes and the daemon does not, and
-with 0 and a loud word if h2spec is not here.
+differ or fail. Exits with 1 if there is a case that nghttpd passes and the daemon does not; where
+there is no nghttpd, it is known which those are. Exits with 0 and a loud word if h2spec is not here.
 """
 
 import re
@@ -29,6 +29,9 @@ from tests.cluster.harness import free_port
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240  # for one run over all cases
 CASE_TIMEOUT_S = 2  # for a server that says nothing where it should
+# What nghttpd 1.52 doesn't pass either, for where it is not there to be compared with. A stream that
+# was left out is taken for one that is over: to tell them apart, all would have to be remembered.
+NGHTTPD_FAILS = frozenset({"http2/5.1.1 #2"})
 
 Case = tuple[str, str]  # section and number, what is done
 Outcomes = dict[Case, bool]
@@ -161,7 +164,8 @@ def main() -> int:
         outcomes = run_all(tls=tls)
         worse += print_table(outcomes)
         if "nghttpd" not in outcomes:
-            worse += [case for case, fine in outcomes["regatta"].items() if not fine]
+            failed = [case for case, fine in outcomes["regatta"].items() if not fine]
+            worse += [case for case in failed if case[0] not in NGHTTPD_FAILS]
     return 1 if worse else 0
 
 
