@@ -4,7 +4,8 @@
 
 Prints each group of cases with what both pass, over TLS and without, then each case in which they
 differ or fail. Exits with 1 if there is a case that nghttpd passes and the daemon does not; where
-there is no nghttpd, it is known which those are. Exits with 0 and a loud word if h2spec is not here.
+there is no nghttpd, it is known which those are. Exits with 0 and a loud word if h2spec is not
+here.
 """
 
 import re
@@ -29,8 +30,8 @@ from tests.cluster.harness import free_port
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240  # for one run over all cases
 CASE_TIMEOUT_S = 2  # for a server that says nothing where it should
-# What nghttpd 1.52 doesn't pass either, for where it is not there to be compared with. A stream that
-# was left out is taken for one that is over: to tell them apart, all would have to be remembered.
+# What nghttpd 1.52 doesn't pass either, for where it is not there to be compared with. A stream
+# that was left out is taken for one that is over: to tell them, all would have to be remembered.
 NGHTTPD_FAILS = frozenset({"http2/5.1.1 #2"})
 
 Case = tuple[str, str]  # section and number, what is done
