@@ -33,6 +33,16 @@ def own_bytes(process_id: int) -> int:
     return _status_bytes(process_id, "RssAnon")
 
 
+def sleeps(process_id: int) -> int:
+    """Return how often its threads have gone to sleep of themselves."""
+    count = 0
+    for path in Path(f"/proc/{process_id}/task").glob("*/status"):
+        for line in path.read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                count += int(line.split()[1])
+    return count
+
+
 def tree_cpu_s(process_id: int) -> float:
     """Return the CPU time of a process and its children, to the nanosecond where it runs on."""
     return sum(_exact_cpu_s(member) for member in tree(process_id))

@@ -62,16 +62,6 @@ def connect(port: int, context: ssl.SSLContext, read_count: int) -> ssl.SSLSocke
     return made
 
 
-def switches(process_id: int) -> int:
-    """Return how often its threads have gone to sleep of themselves."""
-    count = 0
-    for path in Path(f"/proc/{process_id}/task").glob("*/status"):
-        for line in path.read_text().splitlines():
-            if line.startswith("voluntary_ctxt_switches:"):
-                count += int(line.split()[1])
-    return count
-
-
 def count_calls(process_id: int, seconds: float) -> str:
     """Return strace's table of system calls in *seconds*."""
     with tempfile.NamedTemporaryFile("r") as table:
@@ -105,9 +95,10 @@ def measure(daemon: Daemon, given: argparse.Namespace, stack: ExitStack) -> None
             f"{processes.own_bytes(daemon.process_id) / 2**20:.0f} MiB in all",
             flush=True,
         )
-    sleeps, cpu_s = switches(daemon.process_id), processes.tree_cpu_s(daemon.process_id)
+    sleeps = processes.sleeps(daemon.process_id)
+    cpu_s = processes.tree_cpu_s(daemon.process_id)
     time.sleep(given.seconds)
-    sleeps = switches(daemon.process_id) - sleeps
+    sleeps = processes.sleeps(daemon.process_id) - sleeps
     cpu_ms = (processes.tree_cpu_s(daemon.process_id) - cpu_s) * 1e3
     print(f"{sleeps} wake-ups and {cpu_ms:.2f} ms of CPU in {given.seconds:g} s", flush=True)
     if shutil.which("strace"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from bench import processes
 from regatta.pb.regatta_pb2 import DeleteRangeRequest
 from regatta.pb.regatta_pb2 import PutRequest
 from regatta.pb.regatta_pb2 import PutResponse
@@ -350,17 +351,7 @@ def test_processes_sleep_that_nobody_asks(node: Node) -> None:
         os.kill(pid, signal.SIGKILL)
     node.wait_for_workers(2, other_than=asked)
     time.sleep(1.0)
-    before = [switches(pid) for pid in node.worker_pids]
+    before = [processes.sleeps(pid) for pid in node.worker_pids]
     time.sleep(5.0)
-    after = [switches(pid) for pid in node.worker_pids]
+    after = [processes.sleeps(pid) for pid in node.worker_pids]
     assert all(later - earlier <= 2 for earlier, later in zip(before, after, strict=True))
-
-
-def switches(pid: int) -> int:
-    """Return how often the threads of a process have been put to sleep of their own will."""
-    total = 0
-    for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        for line in status.read_text().splitlines():
-            if line.startswith("voluntary_ctxt_switches:"):
-                total += int(line.split()[1])
-    return total
