@@ -49,7 +49,7 @@ def expire(proposals: Iterable[Proposal | KeptWrite]) -> int:
 
 @final
 class WriteSink(CallSink):
-    """Takes Put and DeleteRange, unless they ask for earlier pairs, and answers when applied.
+    """Takes Put, DeleteRange and small Txns that answer no pairs, and answers them when applied.
 
     *groups* are the tables that there are, by name; those in *read_only* are not written to.
     *stir* is called after proposals were added to a group. *admit* takes room on the disk for
