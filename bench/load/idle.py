@@ -28,16 +28,11 @@ from tests.cluster.harness import KV
 from tests.cluster.harness import Certificate
 from tests.cluster.harness import Daemon
 from tests.cluster.harness import ServerError
+from tests.http2.h2peer import frame
+from tests.http2.h2peer import request_headers
 
 QUIET_S = 5.0  # after the last call, before anything is counted
-HEADERS = [
-    (b":method", b"POST"),
-    (b":scheme", b"https"),
-    (b":authority", b"localhost"),
-    (b":path", b"/regatta.v1.KV/Range"),
-    (b"content-type", b"application/grpc"),
-    (b"te", b"trailers"),
-]
+HEADERS = request_headers(b"/regatta.v1.KV/Range")
 
 
 def connect(port: int, context: ssl.SSLContext, read_count: int) -> ssl.SSLSocket:
@@ -51,7 +46,7 @@ def connect(port: int, context: ssl.SSLContext, read_count: int) -> ssl.SSLSocke
     client.receive_data(made.recv(65536))
     for _ in range(read_count):
         stream = client.send_request(HEADERS)
-        client.send_data(stream, b"\0" + len(body).to_bytes(4, "big") + body, end_stream=True)
+        client.send_data(stream, frame(body), end_stream=True)
         made.sendall(client.data_to_send())
         while not any(type(event) is ngh2.TrailersReceived for event in client.events()):
             if not (data := made.recv(65536)):

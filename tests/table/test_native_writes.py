@@ -30,6 +30,7 @@ from regatta.pb.regatta_pb2 import PutResponse
 from regatta.pb.regatta_pb2 import TxnRequest
 from regatta.pb.regatta_pb2 import TxnResponse
 from regatta.store.space import Room
+from tests.fuzz.writes import answers_pairs
 from tests.http2.h2peer import Answer
 from tests.http2.h2peer import Peer
 from tests.http2.h2peer import frame
@@ -177,19 +178,7 @@ txns = st.builds(
 
 def only_writes(request: Request) -> bool:
     """Say whether a sound request changes pairs and answers none of them."""
-    if not isinstance(request, TxnRequest):
-        return not request.prev_kv
-    all_of_them = [*request.success, *request.failure]
-    kinds = {operation.WhichOneof("request") for operation in all_of_them}
-    return (
-        kinds - {None} != set()
-        and "request_range" not in kinds
-        and not any(
-            operation.request_put.prev_kv or operation.request_delete_range.prev_kv
-            for operation in all_of_them
-        )
-        and request.ByteSize() <= limits.stretch_bytes_max
-    )
+    return not answers_pairs(type(request), request.SerializeToString())
 
 
 # Unknown fields, wrong kinds, and the fields of other requests among them.

@@ -6,5 +6,5 @@ its time.
 """
 from regatta.http2._nghttp2_h cimport nghttp2_mem
 
-# What libnghttp2 is to allocate with, for all sessions; None of it is safe without the GIL.
+# What libnghttp2 is to allocate with, for all sessions; none of it is safe without the GIL.
 cdef nghttp2_mem *block_memory() noexcept

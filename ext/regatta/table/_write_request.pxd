@@ -5,7 +5,6 @@ cdef enum:
     WRITE_PUT = 0
     WRITE_DELETE = 1
     WRITE_TXN = 2
-    WRITE_KINDS = 3
 
 cdef struct Write:              # a request; borrows the message's bytes
     int kind                    # WRITE_*
