@@ -35,7 +35,10 @@ UNIMPLEMENTED = 3  # exit code where the server has no such method or encoding
 
 @dataclass(frozen=True)
 class Result:
-    """What a measured stretch has shown. Latencies are of single calls, in milliseconds."""
+    """What a measured stretch has shown.
+
+    Latencies are of single calls, in milliseconds, not a number where the client doesn't tell them.
+    """
 
     request_count: int
     took_s: float

@@ -12,6 +12,7 @@ For writes, the floor shows what commits of the same size cost with the store al
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import grpc
 
+from bench.load import h2load
 from bench.load.drive import UNIMPLEMENTED
 from bench.load.drive import Result
 from bench.load.floor import Floor
@@ -56,10 +58,12 @@ class Work:
     options: tuple[str, ...] = ()  # of bench.load.drive
     large: bool = False  # values of 1 KiB, not of 100 bytes
     shapes: tuple[str, ...] = SHAPES
+    by_h2load: bool = False
 
 
 WORKS = (
     Work("read, one key", ("--keys=one",)),
+    Work("read, one key, by h2load", ("--keys=one",), by_h2load=True),
     Work("read"),
     Work("read, linearizable", ("--linearizable",)),
     Work("read, snappy", ("--snappy",)),
@@ -149,7 +153,7 @@ def row(work: Work, shape: str, name: str, results: list[Result]) -> str:
         return statistics.median(values)
 
     def known(values: list[float | None], form: str) -> str:
-        present = [value for value in values if value is not None]
+        present = [value for value in values if value is not None and not math.isnan(value)]
         return format(statistics.median(present), form) if present else "?"
 
     rates = [one.request_count / one.took_s for one in results]
@@ -158,7 +162,7 @@ def row(work: Work, shape: str, name: str, results: list[Result]) -> str:
         f"{statistics.median(rates):,.0f}",
         spread(rates),
         f"{median(one.mean_ms for one in results):.2f}",
-        f"{median(one.p99_ms for one in results):.2f}",
+        known([one.p99_ms for one in results], ".2f"),
         known(server_us, ".2f"),
         f"{median(one.client_cpu_s / one.request_count for one in results) * 1e6:.2f}",
         f"{median(one.answer_bytes / one.took_s for one in results) / 1e6:,.0f}",
@@ -185,8 +189,7 @@ def measure(work: Work, shape: str, targets: list[Target], given: argparse.Names
         for target in targets:
             if target.name in absent:
                 continue
-            options = (f"--shape={shape}", f"--seconds={given.seconds}", *work.options)
-            result = drive(target, family, *options, load_cpus=given.load_cpus)
+            result = measure_once(target, family, work, shape, given)
             if result is None:
                 absent.add(target.name)
             else:
@@ -196,6 +199,20 @@ def measure(work: Work, shape: str, targets: list[Target], given: argparse.Names
             floors.append(measure_floor(connections * streams, given))
     rows = [row(work, shape, name, found) for name, found in results.items()]
     return [*rows, floor_row(work, shape, floors)] if is_write else rows
+
+
+def measure_once(
+    target: Target, family: Family, work: Work, shape: str, given: argparse.Namespace
+) -> Result | None:
+    """Drive one server for one stretch; None if it can't do this."""
+    if not work.by_h2load:
+        options = (f"--shape={shape}", f"--seconds={given.seconds}", *work.options)
+        return drive(target, family, *options, load_cpus=given.load_cpus)
+    checked = drive(target, family, "--shape=1x1", "--seconds=0.1", *work.options)
+    if checked is None:
+        return None
+    message_bytes = checked.answer_bytes // checked.request_count
+    return h2load.drive(target, family, shape, given.seconds, given.load_cpus, message_bytes)
 
 
 def takes(target: Target, work: Work) -> bool:
@@ -264,6 +281,9 @@ def run(given: argparse.Namespace, directory: Path) -> None:
         targets = start_all(stack, directory, given)
         print(f"medians of {given.runs} runs of {given.seconds:g} s, TLS\n\n{HEAD}", flush=True)
         for work in WORKS:
+            if work.by_h2load and not h2load.is_there():
+                print(f"| {work.name}: h2load is not installed | | | | | | | | | | | |")
+                continue
             for shape in work.shapes:
                 if given.only in f"{work.name} {shape}":
                     print("\n".join(measure(work, shape, targets, given)), flush=True)
