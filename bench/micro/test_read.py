@@ -20,16 +20,18 @@ from bench import dataset
 from bench import replay
 from bench.compiled import compiled
 from regatta.api import json_codec
+from regatta.http2._coding import compress
 from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.store import Snapshot
 from regatta.store._env import Environment
+from regatta.wire._snappy import unframe
 
 KEY, VALUE = "key-%012d", b"v" * 100
 PAIR_COUNT = 100_000
 COUNT = 10_000  # of operations in a round
-JSON_PAIR_COUNT = 100
+ANSWER_PAIR_COUNT = 100
 DIGESTS = {
     "LMDB get": 3159096295,
     "record encode": 3838270958,
@@ -37,6 +39,8 @@ DIGESTS = {
     "read": "9594e4b798c0f2de",
     "read, snappy": "9594e4b798c0f2de",
     "100 pairs": "9ca0e2fa752911f2",
+    "snappy out": "c73377194e910559",
+    "snappy in": "315d01b53d6e3aff",
     "JSON out": "6d6122262cb76fab",
     "JSON in": "bab0a170394d1b10",
 }
@@ -108,9 +112,9 @@ def test_a_read_through_the_session(
     tell(benchmark, what, answers.hexdigest()[:16], arguments.streams * arguments.batches)
 
 
-def json_answer() -> RangeResponse:
-    answer = RangeResponse(count=JSON_PAIR_COUNT)
-    for number in range(JSON_PAIR_COUNT):
+def answer_of_100() -> RangeResponse:
+    answer = RangeResponse(count=ANSWER_PAIR_COUNT)
+    for number in range(ANSWER_PAIR_COUNT):
         key = (KEY % number).encode()
         answer.kvs.append(
             KeyValue(key=key, value=VALUE, mod_revision=number, create_revision=number)
@@ -118,9 +122,26 @@ def json_answer() -> RangeResponse:
     return answer
 
 
+def test_snappy_out(benchmark: BenchmarkFixture) -> None:
+    message = answer_of_100().SerializeToString(deterministic=True)
+    packed = benchmark(compress, "snappy", message)
+    assert packed is not None
+    assert unframe(packed, len(message)) == message
+    tell(benchmark, "snappy out", hashlib.sha256(packed).hexdigest()[:16], 1)
+
+
+def test_snappy_in(benchmark: BenchmarkFixture) -> None:
+    message = answer_of_100().SerializeToString(deterministic=True)
+    packed = compress("snappy", message)
+    assert packed is not None
+    found = benchmark(unframe, packed, len(message))
+    assert found == message
+    tell(benchmark, "snappy in", hashlib.sha256(found).hexdigest()[:16], 1)
+
+
 def test_json_out(benchmark: BenchmarkFixture) -> None:
-    made = benchmark(json_codec.encode, json_answer())
-    assert len(json.loads(made)["kvs"]) == JSON_PAIR_COUNT
+    made = benchmark(json_codec.encode, answer_of_100())
+    assert len(json.loads(made)["kvs"]) == ANSWER_PAIR_COUNT
     tell(benchmark, "JSON out", hashlib.sha256(made).hexdigest()[:16], 1)
 
 
