@@ -17,7 +17,7 @@ pairs_a_batch = 1000
 
 def make(directory: Path, table: str, keys: list[bytes], value: bytes) -> Environment:
     """Fill a new environment with one table in which every key has *value*; return it open."""
-    environment = Environment(directory, sync_meta=False)
+    environment = Environment(directory, checkpointed=True)
     machine = Machine(environment, os.eventfd(0))
     create = Command(type=Command.PUT, kv=KeyValue(key=table.encode()))
     machine.apply(META_GROUP, [Entry(TERM, 1, data=create.SerializeToString())])

@@ -36,6 +36,7 @@ native_batch_pairs_max = 8 * stretch_pairs_max
 native_batch_bytes_max = 2 * MIB
 
 turn_bytes_max = 64 * MIB  # what a storage thread writes in one transaction
+checkpoint_interval_s = 0.25  # between checkpoints of the data, while it changes
 queue_bytes_max = 128 * MIB  # writes waiting for the log; more are refused
 
 # Below this much room a node takes no more data: the lesser of the two.

@@ -9,7 +9,7 @@ one from its beginning to its end:
 
     bare    polls as the daemon does and throws the records away
     floor   polls as the daemon does and commits each poll, at most 1,000 records, to a data
-            environment with the daemon's sync flags: a loop in Cython on the project's own store
+            environment with the daemon's checkpoints: a loop in Cython on the project's own store
     logged  the same, and before that commits the log's share to a log environment, fully synced;
             one after the other, in one thread
     daemon  regatta, started on empty directories, everything included

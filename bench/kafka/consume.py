@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from confluent_kafka import Message
 from confluent_kafka import TopicPartition
 
 from bench import processes
+from bench.checkpoints import checkpointing
 from bench.kafka import topics
 from bench.kafka.floor import load_floor
 from regatta.kafka._batch import Cursor
@@ -122,14 +124,15 @@ class Logging:
 
 def run(contender: str, address: str, topic: str, record_count: int, directory: Path) -> Result:
     """Consume the whole topic; raise if what was kept is not what is in it."""
-    data = Environment(directory / "data", sync_meta=False)
+    data = Environment(directory / "data", checkpointed=True)
     log = Environment(directory / "log") if contender == "logged" else None
     floor = load_floor().Floor(data, log)
     write = {"bare": throw_away, "floor": floor.write, "logged": Logging(floor, topic).write}
     clock = Clock()
     sync_count, _ = sync_counts()
     try:
-        consume(address, topic, record_count, write[contender], clock)
+        with nullcontext() if contender == "bare" else checkpointing(data):
+            consume(address, topic, record_count, write[contender], clock)
         return Result(
             record_count=record_count,
             took_s=clock.end_s - clock.begin_s,

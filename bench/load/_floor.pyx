@@ -1,7 +1,7 @@
 """What a daemon that stores Puts can't do without: each batch into a log and into the data.
 
 One thread, no network, no agreement, no answers: for each batch one transaction of the log,
-synced, and one of the pairs, synced as the daemon's data environment is.
+synced, and one of the pairs, whose checkpoints are the caller's matter.
 """
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint32_t

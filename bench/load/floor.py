@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from bench.checkpoints import checkpointing
 from bench.compiled import compiled
 from bench.load import pairs
 from regatta.store._env import Environment
@@ -45,7 +46,7 @@ def measure(directory: Path, batch_size: int, seconds: float, pair_count: int) -
     for name in ("log", "data"):
         make_directory(directory / name)
     # As regatta.store.node opens them.
-    log, data = Environment(directory / "log"), Environment(directory / "data", sync_meta=False)
+    log, data = Environment(directory / "log"), Environment(directory / "data", checkpointed=True)
     module = floor_module()
     filling = module.Floor(log, data, pairs.numbers("ascending", pair_count))
     filling.run(600.0, pair_count, 1)
@@ -53,7 +54,8 @@ def measure(directory: Path, batch_size: int, seconds: float, pair_count: int) -
     found.run(WARM_UP_S, batch_size)
     syncs, sync_ns = sync_counts()
     cpu_s = time.process_time()
-    took_s = found.run(seconds, batch_size)
+    with checkpointing(data):
+        took_s = found.run(seconds, batch_size)
     cpu_s = time.process_time() - cpu_s
     syncs_after, sync_ns_after = sync_counts()
     put_count = found.batch_count * batch_size

@@ -23,7 +23,7 @@ from tests.cluster.harness import Daemon
 from tests.cluster.harness import Server
 from tests.cluster.harness import ServerError
 
-SYNC_CALLS = ("fdatasync", "fsync", "msync", "sync_file_range", "syncfs", "sync")
+SYNC_CALLS = ("fdatasync", "fsync", "msync", "syncfs", "sync")
 ONE_CLIENT, MANY_CLIENTS = (1, 1), (8, 32)  # connections, streams on each
 ATTACH_S = 1.0
 PUTS_TIMEOUT_S = 300.0

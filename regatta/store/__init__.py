@@ -14,8 +14,10 @@ from regatta.store._view import RangeScan
 from regatta.store._view import Snapshot
 from regatta.store._view import TableState
 from regatta.store._view import View
+from regatta.store.checkpointer import Checkpointer
 
 __all__ = [
+    "Checkpointer",
     "GroupLog",
     "GroupState",
     "Machine",

@@ -9,30 +9,39 @@ MAP_BYTES: int  # address space of an environment opened from now on, not disk
 class Environment:
     """An LMDB environment with two databases, ``data`` and ``meta``.
 
-    *sync_meta* False commits without waiting for the meta page: after a power cut the
-    environment is whole but may be one transaction behind.
+    *checkpointed* commits without a sync: after a power cut, and after the death of the process,
+    the environment is as of the newest checkpoint.
     *read_only* opens what another process has open and writes to; nothing is checked or made then.
     Raises StartError if the environment can't be opened or is damaged.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, sync_meta: bool = True, read_only: bool = False
+        self, path: str | os.PathLike[str], *, checkpointed: bool = False, read_only: bool = False
     ) -> None: ...
     @property
     def path(self) -> str: ...
     def close(self) -> None:
         """Close the environment. Nothing may write any more, and nobody use a View or Snapshot."""
+    def checkpoint(self) -> None:
+        """Let what is committed by now survive a power cut and the death of the process.
+
+        For one thread at a time; others may commit meanwhile. Raises OSError when that fails; it
+        may be tried again unless a sync has failed.
+        """
     def forget_dead_readers(self) -> int:
         """Free the places of readers whose processes have died; return how many there were."""
     def read_meta(self, key: bytes) -> bytes | None:
         """Return the bytes stored under *key* in ``meta``, or None."""
     def write_meta(self, pairs: dict[bytes, bytes]) -> None:
-        """Store every pair of *pairs* in ``meta`` in one transaction, synced."""
+        """Store every pair of *pairs* in ``meta`` in one transaction, synced or checkpointed."""
     @property
     def entry_count(self) -> int:
         """Return the number of pairs in ``data``."""
     def free_page_count(self) -> int:
-        """Return how many pages inside the file are free for other use, now or before long."""
+        """Return how many pages inside the file are free for other use, now or before long.
+
+        Those that the newest checkpoint needs are not.
+        """
     def disk_bytes(self) -> tuple[int, int]:
         """Return (bytes free, bytes in all) of the file system that the file is on."""
     @property
@@ -57,9 +66,6 @@ class EnvironmentState(NamedTuple):
 
 def sync_counts() -> tuple[int, int]:
     """Return (syncs done, nanoseconds spent in them) of this process's environments."""
-
-def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Sync a directory itself, so that files made in it survive a power cut; LMDB doesn't."""
 
 def make_directory(path: str | os.PathLike[str]) -> None:
     """Make *path* with its parents, each synced into its own parent."""

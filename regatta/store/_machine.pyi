@@ -21,7 +21,5 @@ class Machine(TurnWriter):
         *membership* is the encoded ConfState after it. Index 0 stands for what a group begins
         with, and changes nothing where a membership is known.
         """
-    def sync(self) -> None:
-        """Queue a sync: once its result is there, what was applied before survives a power cut."""
     def take_results(self) -> list[tuple[int, bool, bytes]]:
         """Return (gRPC code, failure branch, CommandResult or error text) each, oldest first."""

@@ -32,7 +32,7 @@ class TurnWriter:
         """How long turns took to write, commit and sync."""
     @property
     def committed(self) -> int:
-        """How many of the items put in are committed and synced as the environment promises."""
+        """How many of the items put in are committed, and synced where the environment syncs."""
     @property
     def failure(self) -> str | None:
         """Why the thread has stopped for good, or None."""

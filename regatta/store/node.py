@@ -11,12 +11,13 @@ from regatta.errors import StartError
 from regatta.store._env import Environment
 from regatta.store._env import make_directory
 from regatta.store._view import Snapshot
+from regatta.store.checkpoint import restore
 from regatta.store.crash import CrashReport
 from regatta.store.crash import check_after_crash
 
 # 2 added the membership to the applied state and 3 the positions of topics, which earlier ones
-# don't have; nothing else differs.
-format_version = 3
+# don't have; since 4 the data is to be restored to its checkpoint. Nothing else differs.
+format_version = 4
 lock_name = "regatta.lock"
 key_format, key_node = b"format", b"node"
 
@@ -53,12 +54,13 @@ def open_stores(log_dir: Path, data_dir: Path, *, report_signals: bool = False) 
             undo.callback(os.close, locks[-1])
         report = CrashReport(data_dir)
         if report.there:
+            restore(data_dir)
             check_after_crash(report, log_dir, data_dir)
         report.begin(of_signals=report_signals)
         undo.callback(report.close)
         log = Environment(log_dir)
         undo.callback(log.close)
-        data = Environment(data_dir, sync_meta=False)
+        data = Environment(data_dir, checkpointed=True)
         undo.callback(data.close)
         for environment in (log, data):
             check_format(environment)

@@ -11,7 +11,7 @@ from regatta import limits
 from regatta.store._env import Environment
 
 look_interval_s = 0.25  # while there is plenty
-short_look_interval_s = 0.05
+tight_look_interval_s = 0.01
 # With less room than this, the free pages inside are counted, too.
 plenty_bytes = limits.disk_reserve_bytes_max + limits.queue_bytes_max
 page_bytes = mmap.PAGESIZE  # LMDB's, too
@@ -24,12 +24,13 @@ one_page_bytes_max = page_bytes // 2
 class Space:
     """The room that is left for one environment, and how much of it may still be given away."""
 
-    __slots__ = ("_environment", "free_bytes", "room_bytes", "short")
+    __slots__ = ("_environment", "free_bytes", "is_tight", "room_bytes", "short")
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self.free_bytes = 0  # on the file system
         self.room_bytes = 0  # above the reserve
+        self.is_tight = False  # even the free pages inside count
         self.short = False  # as of the last refusal
 
     @property
@@ -45,7 +46,8 @@ class Space:
         )
         self.free_bytes = disk_free_bytes - promised_bytes
         self.room_bytes = self.free_bytes - reserve_bytes
-        if self.room_bytes < plenty_bytes:
+        self.is_tight = self.room_bytes < plenty_bytes
+        if self.is_tight:
             self.room_bytes += self._environment.free_page_count() * page_bytes
 
     def has_room(self, cost_bytes: int, *, in_one_piece: bool) -> bool:
@@ -66,6 +68,11 @@ class Room:
         self.data = Space(data)
         self._looked_at_s = float("-inf")
 
+    @property
+    def is_tight(self) -> bool:
+        """Whether so little is left that freed pages should not wait for the next checkpoint."""
+        return self.log.is_tight or self.data.is_tight
+
     def admit(
         self, command_bytes: int, waiting_bytes: int, waiting_count: int, command_count: int = 1
     ) -> bool:
@@ -76,18 +83,28 @@ class Room:
         """
         cost_bytes = cost_of(command_bytes, command_count)
         in_one_piece = command_bytes > command_count * one_page_bytes_max
-        now_s = time.monotonic()
         fits = self._fits(cost_bytes, in_one_piece=in_one_piece)
-        if now_s - self._looked_at_s >= (look_interval_s if fits else short_look_interval_s):
-            self._looked_at_s = now_s
-            promised_bytes = cost_of(waiting_bytes, waiting_count)
-            self.log.look(promised_bytes)
-            self.data.look(promised_bytes)
+        if self.look(waiting_bytes, waiting_count, is_urgent=not fits):
             fits = self._fits(cost_bytes, in_one_piece=in_one_piece)
         if fits:
             self.log.take(cost_bytes)
             self.data.take(cost_bytes)
         return fits
+
+    def look(self, waiting_bytes: int, waiting_count: int, *, is_urgent: bool = False) -> bool:
+        """Measure, unless that was done just now; tell whether it was.
+
+        To be called while the disk changes; the arguments are those of `admit`.
+        """
+        now_s = time.monotonic()
+        is_urgent = is_urgent or self.is_tight
+        if now_s - self._looked_at_s < (tight_look_interval_s if is_urgent else look_interval_s):
+            return False
+        self._looked_at_s = now_s
+        promised_bytes = cost_of(waiting_bytes, waiting_count)
+        self.log.look(promised_bytes)
+        self.data.look(promised_bytes)
+        return True
 
     def _fits(self, cost_bytes: int, *, in_one_piece: bool) -> bool:
         for space in (self.log, self.data):

@@ -21,6 +21,7 @@ from regatta.raft import Entry
 from regatta.raft import Message
 from regatta.raft import decode_conf_change
 from regatta.raft import encode_conf_state
+from regatta.store import Checkpointer
 from regatta.store import GroupState
 from regatta.store import Machine
 from regatta.store import RaftLog
@@ -43,6 +44,7 @@ log = logging.getLogger("regatta.engine")
 
 expiry_interval_s = 0.1  # between looks at the deadlines of kept writes
 settle_poll_ms = 200  # a storage thread that is stuck wakes nobody
+thread_names = ("regatta-log", "regatta-data", "regatta-checkpoint")
 no_room = (
     "the disk is nearly full: delete pairs or make room on it; "
     "writes are taken again as soon as there is room"
@@ -68,6 +70,15 @@ class Work:
     take: Callable[[list[Result]], None]
 
 
+@dataclass(slots=True)
+class Compaction:
+    """Entries that are to leave a log."""
+
+    ticket: int  # the items of the machine that must be in a checkpoint first
+    group: Group
+    target: int  # up to this index
+
+
 class Driver:
     """Runs the groups of a node over its two storage threads.
 
@@ -81,6 +92,7 @@ class Driver:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.log = RaftLog(stores.log, self._wake)
         self.machine = Machine(stores.data, self._wake)
+        self.checkpointer = Checkpointer(self.machine, self._wake)
         self.leaders = Leaders()
         self._node = node
         self._on_failure = on_failure
@@ -92,6 +104,8 @@ class Driver:
         # What the threads are working on, oldest first.
         self._writing: deque[Write] = deque()
         self._applying: deque[Work] = deque()
+        self._compacting: deque[Compaction] = deque()
+        self._turns_seen = 0  # of the data thread
         self.queue = Queue()
         self._expiry: asyncio.TimerHandle | None = None  # while kept writes wait
         self._turn_due = False
@@ -104,8 +118,9 @@ class Driver:
 
     def start_threads(self) -> None:
         """Start the storage threads, before the event loop does anything with them."""
-        for name, writer in (("regatta-log", self.log), ("regatta-data", self.machine)):
-            thread = threading.Thread(target=writer.run, name=name, daemon=True)
+        runs = (self.log.run, self.machine.run, self.checkpointer.run)
+        for name, run in zip(thread_names, runs, strict=True):
+            thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -125,9 +140,9 @@ class Driver:
             self._expiry.cancel()
         if self._loop is not None:
             self._loop.remove_reader(self._wake)
-        for writer in (self.log, self.machine):
-            writer.close()
-        for thread in self._threads:
+        closes = (self.log.close, self.machine.close, self.checkpointer.close)
+        for close, thread in zip(closes, self._threads, strict=False):
+            close()
             await asyncio.to_thread(thread.join)
         os.close(self._wake)
 
@@ -145,7 +160,7 @@ class Driver:
     @property
     def failure(self) -> str:
         """Why storage has failed for good; empty while it has not."""
-        return self.log.failure or self.machine.failure or ""
+        return self.log.failure or self.machine.failure or self.checkpointer.failure
 
     @property
     def stall(self) -> str:
@@ -371,6 +386,12 @@ class Driver:
     def _take_finished(self) -> None:
         self._take_written()
         self._take_applied()
+        if self.machine.turns != self._turns_seen:
+            self._turns_seen = self.machine.turns
+            self._room.look(self.queue.bytes, self.queue.count)
+            # Pages that only the last checkpoint needs are room, once there is another.
+            self.checkpointer.ask(at_once=self._room.is_tight)
+        self._take_durable()
 
     def _take_written(self) -> None:
         """Keep the promises that are durable now."""
@@ -419,17 +440,21 @@ class Driver:
             return
         group.compacting = True
 
-        def data_is_synced(_: list[Result]) -> None:
+        self._compacting.append(Compaction(self.machine.committed, group, target))
+        self.checkpointer.ask()
+
+    def _take_durable(self) -> None:
+        """Do the compactions that waited for a checkpoint."""
+        while self._compacting and self._compacting[0].ticket <= self.checkpointer.durable:
+            done = self._compacting.popleft()
+            group = done.group
             before = group.log.compacted_index
-            compacted = group.log.compact(target)
+            compacted = group.log.compact(done.target)
             left, all_of_them = group.applied - compacted, group.applied - before
             group.log_bytes = group.log_bytes * left // all_of_them
             group.compacting = False
             self._turn_soon()
-
-        self.machine.sync()
-        self._applying.append(Work(1, data_is_synced))
-        self._turn_soon()
+            self._compact_if_long(group)  # by what was applied meanwhile
 
     # Storage that fails.
 
@@ -450,6 +475,8 @@ class Driver:
     def _note_stall(self) -> None:
         """Say once when a turn can't be written, and once when it could."""
         reason = self.log.stalled or self.machine.stalled
+        if reason:
+            self.checkpointer.ask(at_once=True)
         if reason and not self._stalled:
             log.warning("writes are waiting: %s; trying again until it works", reason)
         elif self._stalled and not reason:

@@ -142,8 +142,8 @@ def test_a_damaged_page_of_a_tree_is_told_at_once_or_at_the_next_start(
 ) -> None:
     written(daemon)
     client = Client(daemon)
-    file = daemon.data_dir / "data.mdb"
-    sound = file.read_bytes()
+    file, checkpoint = daemon.data_dir / "data.mdb", daemon.data_dir / "checkpoint"
+    sound, sound_checkpoint = file.read_bytes(), checkpoint.read_bytes()
     content = bytearray(sound)
     for offset in leaves_with(sound, b"key-00150"):
         if scar is None:
@@ -173,13 +173,14 @@ def test_a_damaged_page_of_a_tree_is_told_at_once_or_at_the_next_start(
     assert "data.mdb is damaged: page " in refusal
     assert daemon.refusal() == refusal  # as often as it is started
     file.write_bytes(sound)
+    checkpoint.write_bytes(sound_checkpoint)
     daemon.start()
     report(
         Outcome(
             f"a leaf page of the data overwritten: {name}",
             told,
             said,
-            f"next start: {refusal}; with the sound file it starts",
+            f"next start: {refusal}; with the sound files it starts",
         )
     )
 

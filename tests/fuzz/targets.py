@@ -300,7 +300,7 @@ class Applier:
     """A state machine with its thread; each command is applied and synced by itself."""
 
     def __init__(self, directory: Path) -> None:
-        self.environment = Environment(directory, sync_meta=False)
+        self.environment = Environment(directory, checkpointed=True)
         self._turns = os.eventfd(0)
         self.machine = Machine(self.environment, self._turns)
         self._thread = threading.Thread(target=self.machine.run, daemon=True)

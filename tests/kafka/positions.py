@@ -13,7 +13,7 @@ from regatta.store._env import Environment
 
 def positions(directory: Path, table: str) -> list[tuple[str, int, int, int, int]]:
     """Return (topic, partition, next offset, applied, skipped) of each, of a node that is down."""
-    environment = Environment(directory, sync_meta=False)
+    environment = Environment(directory, checkpointed=True)
     snapshot = Snapshot(environment)
     state = snapshot.find(table.encode())
     if state is None:

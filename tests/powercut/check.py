@@ -21,6 +21,7 @@ from regatta.store import Position
 from regatta.store import RaftLog
 from regatta.store import Snapshot
 from regatta.store import TableState
+from regatta.store.checkpoint import restore
 from regatta.store.node import Stores
 from regatta.store.node import open_stores
 from tests.cluster.history import History
@@ -56,6 +57,8 @@ def check_node(log_dir: Path, data_dir: Path, expected: Expectation) -> None:
 
     An environment must be opened once in a process at most: call it in a process of its own.
     """
+    if (data_dir / "data.mdb").exists():
+        restore(data_dir)  # before that, anything may be in it
     verify_environments(log_dir, data_dir)
     asyncio.run(start_and_check(log_dir, data_dir, expected))
     verify_environments(log_dir, data_dir)

@@ -2,8 +2,9 @@
 
 It also notes when a compaction begins, so that cuts can be aimed at it, and feeds a table of its
 own as a topic does.
-If DEATH is not 0, it kills itself when it is about to sync a directory for the DEATH-th time.
-Usage: python -m tests.powercut.daemon NOTES DEATH [flags of the daemon]
+If DEATH is not 0, it kills itself when it is about to sync a directory for the DEATH-th time; if
+CHECKPOINT is not 0, when it has written its CHECKPOINT-th checkpoint and not synced it yet.
+Usage: python -m tests.powercut.daemon NOTES DEATH CHECKPOINT [flags of the daemon]
 """
 
 import asyncio
@@ -16,12 +17,14 @@ from pathlib import Path
 from regatta import cli
 from regatta import limits
 from regatta.engine import Engine
+from regatta.store.checkpoint import CheckpointFile
 from regatta.table.driver import Driver
 from regatta.table.driver import Group
 from tests.powercut.feeding import feed
 
 limits.log_entries_kept = 0
 limits.log_compaction_entries = 15
+limits.checkpoint_interval_s = 0.02
 
 
 def note_compactions(notes: int) -> None:
@@ -68,9 +71,22 @@ def die_at_directory_sync(number: int) -> None:
     os.fsync = counted  # type: ignore[assignment]
 
 
+def die_at_checkpoint(number: int) -> None:
+    """Let the process be killed before the sync of its *number*-th checkpoint; 0: never."""
+    write, counter = CheckpointFile.write, itertools.count(1)
+
+    def counted(file: CheckpointFile, meta: bytes) -> None:
+        write(file, meta)
+        if next(counter) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    CheckpointFile.write = counted  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     notes = os.open(Path(sys.argv[1]), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     note_compactions(notes)
     feed_a_table(notes)
     die_at_directory_sync(int(sys.argv[2]))
-    sys.exit(cli.main(sys.argv[3:]))
+    die_at_checkpoint(int(sys.argv[3]))
+    sys.exit(cli.main(sys.argv[4:]))

@@ -32,6 +32,7 @@ from tests.powercut.clients import tables_of
 WRITES_BETWEEN_PAUSES = 15
 PAUSE_S = 0.04
 FIRST_START_DEATHS = 2
+CHECKPOINTS_BEFORE_DEATH = (10, 30)
 
 
 class RecordedDaemon(Daemon):
@@ -42,12 +43,14 @@ class RecordedDaemon(Daemon):
         self.stderr_path = directory / "stderr.log"
         self.notes_path = directory / "node" / "notes"
         self.death = 0  # the directory sync before which the next start is killed, 0 for none
+        self.checkpoint_death = 0  # the checkpoint before whose sync it is, 0 for none
 
     def command(self) -> list[str]:
         """Return the command line of the daemon."""
         flags = super().command()[3:]
         wrapper = [sys.executable, "-m", "tests.powercut.daemon"]
-        return [*wrapper, str(self.notes_path), str(self.death), *flags]
+        deaths = (str(self.death), str(self.checkpoint_death))
+        return [*wrapper, str(self.notes_path), *deaths, *flags]
 
     def start_and_die(self) -> None:
         """Start, and return once the process has been killed by itself."""
@@ -83,10 +86,11 @@ class Load:
         self._daemon.death = 0
         self._keep_copies(f"death-{number}")
 
-    def run(self, number: int) -> None:
-        """Start the daemon, write, and kill it."""
+    def run(self, number: int, checkpoint_death: int) -> None:
+        """Start the daemon, write, and kill it, unless it dies of its *checkpoint_death*."""
         self._killed, self._written = False, 0
         self.note("starting")
+        self._daemon.checkpoint_death = checkpoint_death
         self._daemon.start()
         self.note("serving")
         if number:
@@ -96,11 +100,11 @@ class Load:
 
     def _keep_copies(self, name: str) -> None:
         """Keep what the killed process left, to hold the trace against."""
-        for folder in ("raft", "state-machine-1-1"):
-            path = self._daemon.directory / folder / "data.mdb"
+        for path in durable_files(self._daemon.directory):
             if path.exists():
-                (self._directory / name / folder).mkdir(parents=True)
-                shutil.copy(path, self._directory / name / folder)
+                folder = self._directory / name / path.parent.name
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder)
         self.note("killed", name)
 
     def _settle(self) -> None:
@@ -136,7 +140,7 @@ class Load:
                 else:
                     revision = await send(calls, client.table, client.history, operation)
             except grpc.aio.AioRpcError:
-                if not self._killed:
+                if not self._killed and not self._daemon.checkpoint_death:
                     raise
                 return
             self.note("answered", number, revision)
@@ -154,6 +158,12 @@ async def empty(calls: KV, client: Client) -> int:
     assert answer.deleted == len(client.history.acknowledged)
     revision: int = answer.header.revision
     return revision
+
+
+def durable_files(node: Path) -> list[Path]:
+    """Return the files in the directory of a node that the next start may build on."""
+    data = node / "state-machine-1-1"
+    return [node / "raft" / "data.mdb", data / "data.mdb", data / "checkpoint"]
 
 
 def read_all(daemon: Daemon, tables: list[bytes]) -> dict[bytes, bytes]:
@@ -178,7 +188,8 @@ def main(directory: str, seed: str, client_count: str, run_count: str, write_cou
     for number in range(FIRST_START_DEATHS):
         load.die_in_first_start(number, random.Random(f"{seed}/{number}").randint(2, 4))
     for number in range(int(run_count)):
-        load.run(number)
+        chance = random.Random(f"{seed}/run {number}")
+        load.run(number, chance.randint(*CHECKPOINTS_BEFORE_DEATH) if number % 2 else 0)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from tests.cluster.history import History
 from tests.powercut.clients import EmptyTable
 from tests.powercut.clients import make_clients
 from tests.powercut.disk import Disk
+from tests.powercut.load import durable_files
 from tests.powercut.trace import STRACE
-from tests.powercut.trace import Call
 from tests.powercut.trace import Reader
 from tests.powercut.trace import Step
 
@@ -20,8 +20,8 @@ TIMEOUT_S = 600
 META_SECTORS = 16  # LMDB's two meta pages, of 4 KiB each
 # Long enough that an answer sent before its sync has ended is noted before that end is.
 SYNC_DELAY_US = 3000
-DATA_SYNCS_OF_DISCARD = 3  # after a table was replaced, while its old pairs go
-LOG_COMMITS_OF_COMPACTION = 2  # after the data was synced: one may have begun before
+CHECKPOINTS_OF_DISCARD = 3  # after a table was replaced, while its old pairs go
+LOG_COMMITS_OF_COMPACTION = 2  # after the checkpoint: one may have begun before
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class Recording:
         """The file of the data's environment."""
         return self.root / "state-machine-1-1" / "data.mdb"
 
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file that says to which state the data is restored."""
+        return self.data_path.with_name("checkpoint")
+
 
 def record(
     directory: Path, seed: str, *, client_count: int, run_count: int, write_count: int
@@ -94,12 +99,10 @@ class Replay:
         self.fed: dict[int, int] = {}  # of the fed table, up to which offset it was told
         self.has_served = False
         self._starting = True
-        self._compacting = False  # until the data is synced
+        self._compacting = False  # until there is a checkpoint
         self._log_commits_left = 0  # of a compaction
-        self.compaction_syncs: set[Call] = set()  # of the data, before the log is compacted
-        self._synced_for_compaction = False  # the data's last sync was one of them
-        self._log_commits_since_sync = 0  # if it was
-        self._data_syncs_left = 0  # of a replacement
+        self._is_checkpointing = False
+        self._checkpoints_left = 0  # of a replacement
         self._notes = recording.root / "notes"
 
     def positions(self) -> Iterator[int]:
@@ -125,18 +128,15 @@ class Replay:
             return "later start" if self.has_served else "first start"
         if self._compacting or self._log_commits_left:
             return "compaction"
-        if self._replacing or self._data_syncs_left:
+        if self._replacing or self._checkpoints_left:
             return "table replacement"
+        if self._is_checkpointing:
+            return "checkpoint"
         appending = self._pages_pending(self.recording.log_path)
         applying = self._pages_pending(self.recording.data_path)
         if appending:
             return "append and apply" if applying else "append"
         return "apply" if applying else "nothing but a meta page"
-
-    @property
-    def stands_on_compaction_sync(self) -> bool:
-        """Whether the log may have been compacted, and no later sync has made the data durable."""
-        return self._log_commits_since_sync > 0
 
     @property
     def _replacing(self) -> bool:
@@ -147,19 +147,15 @@ class Replay:
         return file is not None and any(number >= META_SECTORS for number in file.dirty_sectors())
 
     def _watch(self, step: Step) -> None:
-        if not step.ends:
-            return
         path, name = step.call.path, step.call.name
-        if path == self.recording.log_path and self.disk.is_synced_write(step.call):
+        if path == self.recording.log_path and self.disk.is_synced_write(step.call) and step.ends:
             self._log_commits_left = max(0, self._log_commits_left - 1)
-            self._log_commits_since_sync += self._synced_for_compaction
         elif path == self.recording.data_path and name == "fdatasync":
-            self._data_syncs_left = max(0, self._data_syncs_left - 1)
-            self._log_commits_since_sync = 0
-            # A commit's sync writes pages; this one has at most the last commit's meta page to do.
-            self._synced_for_compaction = self._compacting and not self._pages_pending(path)
-            if self._synced_for_compaction:
-                self.compaction_syncs.add(step.call)
+            self._is_checkpointing = True
+        elif path == self.recording.checkpoint_path and name == "fdatasync" and step.ends:
+            self._is_checkpointing = False
+            self._checkpoints_left = max(0, self._checkpoints_left - 1)
+            if self._compacting:
                 self._compacting = False
                 self._log_commits_left = LOG_COMMITS_OF_COMPACTION
 
@@ -169,7 +165,7 @@ class Replay:
         elif word == "answered":
             client, revision = map(int, arguments)
             if isinstance(self.clients[client].history.in_flight, EmptyTable):
-                self._data_syncs_left = DATA_SYNCS_OF_DISCARD
+                self._checkpoints_left = CHECKPOINTS_OF_DISCARD
             self.clients[client].acknowledge(revision)
         elif word == "fed":
             partition, stop = map(int, arguments)
@@ -183,13 +179,14 @@ class Replay:
             self._starting, self.has_served = False, True
         elif word == "starting":
             self._starting, self._compacting = True, False
-            self._log_commits_left = self._data_syncs_left = 0
+            self._log_commits_left = self._checkpoints_left = 0
+            self._is_checkpointing = False
         elif word == "killed":
             self._compare(self.recording.directory / arguments[0])
 
     def _compare(self, copies: Path) -> None:
         """See that the trace explains every byte of the environments: nothing was overlooked."""
-        paths = (self.recording.log_path, self.recording.data_path)
+        paths = durable_files(self.recording.root)
         copy_of = {path: copies / path.parent.name / path.name for path in paths}
         found = {path: kept.read_bytes() for path, kept in copy_of.items() if kept.exists()}
         self.disk.settle_killed(found)

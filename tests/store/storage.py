@@ -31,7 +31,7 @@ W = TypeVar("W", RaftLog, Machine)
 def running(make: type[W], path: Path) -> Iterator[W]:
     """Run a storage thread on the environment in *path*, which is made if need be."""
     path.mkdir(exist_ok=True)
-    environment = Environment(path, sync_meta=make is RaftLog)
+    environment = Environment(path, checkpointed=make is Machine)
     descriptor = os.eventfd(0)
     writer = make(environment, descriptor)
     thread = threading.Thread(target=writer.run, daemon=True)
@@ -42,6 +42,8 @@ def running(make: type[W], path: Path) -> Iterator[W]:
         writer.close()
         thread.join(WAIT_S)
         assert not thread.is_alive()
+        if make is Machine and writer.failure is None:
+            environment.checkpoint()
         environment.close()
         os.close(descriptor)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from regatta.raft import Entry
 from regatta.store import Machine
+from regatta.store import RaftLog
 from regatta.store._env import sync_counts
 from tests.store.storage import Applier
 from tests.store.storage import put
@@ -62,18 +64,31 @@ def test_a_machine_can_be_closed_while_the_disk_is_full(small_disk: Path) -> Non
         assert Applier(machine).pairs() == {}
 
 
-# Prints what was heard before and after the third sync of the storage thread.
-SYNCING = """
+# Prints what was heard before and after the failing syncs of the storage thread.
+APPENDING = """
 import sys
 from pathlib import Path
-from regatta.store import Machine
-from tests.store.storage import Applier, put, running, settle
-with running(Machine, Path(sys.argv[1])) as machine:
-    applier = Applier(machine)
-    print(applier.apply(put(b"key")))
-    machine.sync() if sys.argv[2] == "sync" else applier.queue(put(b"other"))
-    settle(machine)
-    print(machine.take_results(), machine.failure, machine.turns)
+from regatta.raft import Entry
+from regatta.store import RaftLog
+from tests.store.storage import running, settle
+with running(RaftLog, Path(sys.argv[1])) as log:
+    for index in range(1, 6):
+        log.group(5).append([Entry(1, index)])
+        settle(log)
+    print(log.committed, log.queued, log.failure)
+"""
+
+# Prints what was heard of two checkpoints, of which the first fails.
+CHECKPOINTING = """
+import sys
+from pathlib import Path
+from regatta.store._env import Environment
+environment = Environment(Path(sys.argv[1]), checkpointed=True)
+for _ in range(2):
+    try:
+        environment.checkpoint()
+    except OSError as error:
+        print(error.strerror)
 """
 
 
@@ -100,25 +115,42 @@ def under_strace(*arguments: str | Path, failing_from: int) -> list[str | Path]:
     ]
 
 
-@pytest.mark.parametrize("step", ["sync", "put"])
-def test_after_a_failed_sync_nothing_more_is_told(tmp_path: Path, step: str) -> None:
-    with running(Machine, tmp_path / "data"):
+def test_after_a_failed_sync_nothing_more_is_told(tmp_path: Path) -> None:
+    with running(RaftLog, tmp_path / "log"):
         pass  # makes the environment, which takes syncs of its own
+    command = under_strace(*(sys.executable, "-c", APPENDING, tmp_path / "log"), failing_from=3)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    expected = f"2 5 a sync failed in {tmp_path / 'log'}: Input/output error"
+    assert done.stdout.startswith(expected)
+
+
+# The start takes three syncs; then that of the data fails, or that of the checkpoint's own file.
+@pytest.mark.parametrize("failing_from", [4, 5])
+def test_after_a_failed_sync_there_are_no_more_checkpoints(
+    tmp_path: Path, failing_from: int
+) -> None:
+    with running(Machine, tmp_path / "data") as machine:
+        Applier(machine).apply(put(b"key"))
     command = under_strace(
-        *(sys.executable, "-c", SYNCING, tmp_path / "data", step), failing_from=3
+        *(sys.executable, "-c", CHECKPOINTING, tmp_path / "data"), failing_from=failing_from
     )
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    before, after = done.stdout.splitlines()
-    assert before == "[(0, False, b'')]"
-    assert after.startswith(f"[] a sync failed in {tmp_path / 'data'}: Input/output error")
+    assert done.stdout.splitlines() == ["Input/output error"] * 2
+    with running(Machine, tmp_path / "data") as machine:
+        assert Applier(machine).pairs() == {b"key": b"value"}
 
 
 def test_syncs_are_counted(tmp_path: Path) -> None:
+    with running(RaftLog, tmp_path / "log") as log:
+        before = sync_counts()[0]
+        log.group(5).append([Entry(1, 1)])
+        settle(log)
+        assert sync_counts()[0] == before + 1
     with running(Machine, tmp_path / "data") as machine:
         applier = Applier(machine)
+        machine.environment.checkpoint()
         before = sync_counts()[0]
         applier.apply(put(b"key"))
-        assert sync_counts()[0] == before + 1
-        machine.sync()
-        settle(machine)
-        assert sync_counts()[0] == before + 2
+        assert sync_counts()[0] == before
+        machine.environment.checkpoint()
+        assert sync_counts()[0] == before + 2  # of the data, and of the checkpoint itself

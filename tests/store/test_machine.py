@@ -228,12 +228,6 @@ def test_previous_pairs_that_fit_no_answer_are_refused_and_kept(applier: Applier
     assert_counts_are_true(applier)
 
 
-def test_a_sync_has_a_result_of_its_own_in_the_same_order(applier: Applier) -> None:
-    applier.queue(put(b"a"))
-    applier.machine.sync()
-    assert applier.apply(delete(b"a", count=True))[:2] == [(0, False, b"")] * 2
-
-
 # Replay.
 
 

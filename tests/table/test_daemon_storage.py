@@ -62,7 +62,8 @@ def test_a_failed_sync_stops_the_daemon(daemon: Daemon) -> None:
     daemon.start()
     put(daemon, b"key", b"value")
     assert daemon.stop() == 0
-    inject = "inject=fdatasync:error=EIO:when=3+"  # of each thread
+    # Of each thread: the start takes some, and the log's thread one a write.
+    inject = "inject=fdatasync:error=EIO:when=6+"
     daemon.command_prefix = (
         *(strace, "-f", "-qq", "-o", "/dev/null"),
         *("-e", "trace=fdatasync", "-e", inject),
@@ -70,7 +71,7 @@ def test_a_failed_sync_stops_the_daemon(daemon: Daemon) -> None:
     daemon.start()
     written: list[bytes] = []
     with pytest.raises(grpc.RpcError) as caught:  # noqa: PT012
-        for i in range(5):
+        for i in range(10):
             put(daemon, b"%d" % i, b"value")
             written.append(b"%d" % i)
     assert caught.value.code() == grpc.StatusCode.INTERNAL

@@ -4,6 +4,7 @@ LMDB is linked into this module alone; others reach it through the functions bel
 and return what lmdb.h says of the functions they are named after.
 """
 from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
 from libc.stdint cimport uint64_t
 
 from regatta.measure._histogram cimport Histogram
@@ -29,10 +30,21 @@ cdef class Environment:
     cdef bint closing
     cdef readonly Histogram sync_time       # of the data file's syncs
     cdef int descriptor         # of the data file, -1 while none is open
+    cdef object checkpoints     # a CheckpointFile, or None where each commit is synced
+    cdef uint64_t unwritten_bytes   # of commands that were committed, and are left to the checkpoint
+    cdef MDB_txn *pin           # reads the newest checkpoint, whose pages are not used again
+    cdef MDB_txn *doubtful_pin  # of one whose own sync has failed
 
     cdef void close_file(self) noexcept
     cdef int begin_reading(self, MDB_txn **txn) noexcept
     cdef void end_reading(self, MDB_txn *txn) noexcept
+
+    cdef int _pin(self, MDB_txn **pinned, uint8_t *meta) noexcept nogil
+
+    # A commit of *size* bytes of commands is done. As long as it is little, the kernel is let write it
+    # out at once, which promises nothing: the checkpoint has less to do then, and syncs of the log
+    # wait less for it.
+    cdef void note_commit(self, size_t size) noexcept nogil
 
     # After a commit or sync has failed with *code*: may the same turn be tried again? A failed
     # sync, or a failed write of the meta page, is final (the kernel may have dropped the pages).
@@ -55,7 +67,6 @@ cdef void txn_abort(MDB_txn *txn) noexcept nogil
 cdef void txn_reset(MDB_txn *txn) noexcept nogil
 cdef int txn_renew(MDB_txn *txn) noexcept nogil
 cdef size_t txn_id(MDB_txn *txn) noexcept nogil
-cdef int env_sync(MDB_env *env) noexcept nogil
 cdef int get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) noexcept nogil
 cdef int put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned int flags) noexcept nogil
 cdef int delete(MDB_txn *txn, MDB_dbi dbi, MDB_val *key) noexcept nogil

@@ -21,6 +21,7 @@ from posix.stat cimport fstat
 from posix.stat cimport stat as stat_path
 from posix.stat cimport struct_stat
 from posix.unistd cimport fdatasync
+from posix.unistd cimport pread
 
 from regatta.measure._histogram cimport Histogram
 from regatta.measure._histogram cimport now_ns
@@ -30,18 +31,31 @@ from typing import NamedTuple
 
 from regatta.errors import StartError
 from regatta.measure import disk_bounds_s
+from regatta.store.checkpoint import CheckpointFile
+from regatta.store.checkpoint import missing_checkpoint
+from regatta.store.checkpoint import sync_directory
 
 cdef extern from *:
     uint64_t __sync_fetch_and_add(uint64_t *counter, uint64_t value) nogil
+    uint64_t __sync_add_and_fetch(uint64_t *counter, uint64_t value) nogil
+    uint64_t __sync_fetch_and_and(uint64_t *counter, uint64_t mask) nogil
     bint __sync_bool_compare_and_swap(int *cell, int old, int new) nogil
+
+cdef extern from "<fcntl.h>" nogil:
+    enum:
+        SYNC_FILE_RANGE_WRITE
+    int sync_file_range(int fd, int64_t offset, int64_t size, unsigned int flags)
 
 cdef enum:
     READERS_MAX = 4096
     MAP_BYTES_MIN_SHIFT = 30
+    META_BYTES = 152            # of a meta page that say something
+    WRITE_OUT_BYTES_MAX = 16 << 10  # of commands: more would hold up the next sync of the log
     LOCK_FILE_BYTES = 4096 + 64 * READERS_MAX   # a little more than LMDB asks for
     DESCRIPTORS_MAX = 1024      # environments are opened before anything else takes descriptors
 
 OPEN_REMEDY = "check that the directory is there, writable and not full"
+CHECKPOINTED = b"checkpointed"      # a key of ``meta``: there was a checkpoint once
 MAP_BYTES = 1 << 40             # address space, not disk
 
 # Where the syncs of each open environment are counted, by file descriptor.
@@ -77,8 +91,8 @@ def sync_counts():
 cdef class Environment:
     """An LMDB environment with two databases, ``data`` and ``meta``.
 
-    *sync_meta* False commits without waiting for the meta page: after a power cut the
-    environment is whole but may be one transaction behind.
+    *checkpointed* commits without a sync: after a power cut, and after the death of the process,
+    the environment is as of the newest checkpoint.
     Raises StartError if the environment can't be opened or is damaged.
     """
 
@@ -87,21 +101,21 @@ cdef class Environment:
         self.descriptor = -1
         self.sync_time = Histogram(disk_bounds_s)
 
-    def __init__(self, path, *, bint sync_meta=True, bint read_only=False):
+    def __init__(self, path, *, bint checkpointed=False, bint read_only=False):
         cdef unsigned int flags = MDB_NOTLS | MDB_NORDAHEAD
         self.path = os.fspath(path)
         if read_only:
             self._open_beside(flags)
             return
-        if not sync_meta:
-            flags |= MDB_NOMETASYNC
         self.file_name = os.fsencode(os.path.join(self.path, "data.mdb"))
         self.file_path = self.file_name
-        if not os.path.exists(self.file_name):
-            make_environment(self.path)
-        self._reserve_lock_file()
-        self._open(flags)
         try:
+            if checkpointed:
+                flags |= MDB_NOSYNC
+                self.checkpoints = CheckpointFile(self.path)
+            self._make_or_restore()
+            self._reserve_lock_file()
+            self._open(flags)
             self._note_file()
             self._count_syncs()
             # First: a look at a page that is missing would be a SIGBUS.
@@ -110,9 +124,28 @@ cdef class Environment:
             # What a killed process wrote may not be on the disk yet: first it, then what builds on it.
             self._check(mdb_env_sync(self.env, 1))
             sync_directory(self.path)
+            if checkpointed:
+                self._begin_at_checkpoint()
         except BaseException:
             self.close()
             raise
+
+    def _make_or_restore(self):
+        if os.path.exists(self.file_name):
+            if self.checkpoints is not None:
+                self.checkpoints.restore()
+            return
+        if self.checkpoints is not None:
+            self.checkpoints.remove()
+        make_environment(self.path)
+
+    def _begin_at_checkpoint(self):
+        """Keep the pages of the checkpoint that the environment was restored to."""
+        cdef uint8_t[META_BYTES] meta
+        if self.checkpoints.descriptor >= 0:
+            self._check(self._pin(&self.pin, meta))
+        elif self.read_meta(CHECKPOINTED) is not None:
+            raise missing_checkpoint(self.path)
 
     def _open_beside(self, unsigned int flags):
         """Open what another process of this node has open, checked and writes to."""
@@ -131,6 +164,64 @@ cdef class Environment:
         except BaseException:
             self.close()
             raise
+
+    def checkpoint(self):
+        """Let what is committed by now survive a power cut and the death of the process.
+
+        For one thread at a time; others may commit meanwhile. Raises OSError when that fails; it
+        may be tried again unless a sync has failed.
+        """
+        cdef MDB_txn *pinned = NULL
+        cdef uint8_t[META_BYTES] meta
+        cdef int code
+        cdef int descriptor = self.checkpoints.descriptor
+        raise_unless_done(stats.failure)
+        with nogil:
+            code = self._pin(&pinned, meta)
+            if code == 0:
+                __sync_fetch_and_and(&self.unwritten_bytes, 0)
+                code = mdb_env_sync(self.env, 1)
+        try:
+            raise_unless_done(code)
+            copy = PyBytes_FromStringAndSize(<char *>meta, META_BYTES)
+            if descriptor < 0:
+                self.checkpoints.make(copy)
+            else:
+                self.checkpoints.write(copy)
+        except BaseException:
+            mdb_txn_abort(pinned)
+            raise
+        if descriptor < 0:
+            self.pin = pinned
+            # From here on, a start without the file is none.
+            self.write_meta({CHECKPOINTED: b""})
+            return
+        with nogil:
+            code = regatta_fdatasync(descriptor)
+        if code != 0:
+            # Either checkpoint may be the one that is found: the pages of both are kept.
+            self.doubtful_pin = pinned
+            raise_unless_done(stats.failure)
+        self.checkpoints.keep_written()
+        mdb_txn_abort(self.pin)
+        self.pin = pinned
+
+    cdef int _pin(self, MDB_txn **pinned, uint8_t *meta) noexcept nogil:
+        """Begin to read the newest state, so that its pages stay, and copy its meta page."""
+        cdef MDB_txn *writer = NULL
+        cdef MDB_stat stat
+        # While this one is open nobody writes over the meta page.
+        cdef int code = mdb_txn_begin(self.env, NULL, 0, &writer)
+        if code != 0:
+            return code
+        code = mdb_txn_begin(self.env, NULL, MDB_RDONLY, pinned)
+        if code == 0:
+            mdb_env_stat(self.env, &stat)
+            if pread(self.descriptor, meta, META_BYTES,
+                     (mdb_txn_id(pinned[0]) & 1) * stat.ms_psize) != META_BYTES:
+                code = EIO
+        mdb_txn_abort(writer)
+        return code
 
     def forget_dead_readers(self):
         """Free the places of readers whose processes have died; return how many there were."""
@@ -175,17 +266,20 @@ cdef class Environment:
 
     cdef void close_file(self) noexcept:
         if self.env != NULL:
-            if self.descriptor >= 0:
+            if 0 <= self.descriptor < DESCRIPTORS_MAX:
                 SYNC_TIMES[self.descriptor] = NULL
+            mdb_txn_abort(self.pin)
+            mdb_txn_abort(self.doubtful_pin)
+            self.pin = self.doubtful_pin = NULL
             mdb_env_close(self.env)
             self.env = NULL
+        if self.checkpoints is not None:
+            self.checkpoints.close()
 
     def _count_syncs(self):
-        cdef int descriptor = -1
-        self._check(mdb_env_get_fd(self.env, &descriptor))
-        if 0 <= descriptor < DESCRIPTORS_MAX:
-            self.descriptor = descriptor
-            SYNC_TIMES[descriptor] = <PyObject *>self.sync_time
+        self._check(mdb_env_get_fd(self.env, &self.descriptor))
+        if 0 <= self.descriptor < DESCRIPTORS_MAX:
+            SYNC_TIMES[self.descriptor] = <PyObject *>self.sync_time
 
     cdef int begin_reading(self, MDB_txn **txn) noexcept:
         cdef int code
@@ -299,6 +393,12 @@ cdef class Environment:
             mdb_txn_abort(txn)
         return found
 
+    cdef void note_commit(self, size_t size) noexcept nogil:
+        cdef size_t unwritten = __sync_add_and_fetch(&self.unwritten_bytes, size)
+        if unwritten <= WRITE_OUT_BYTES_MAX:
+            sync_file_range(self.descriptor, 0, 0, SYNC_FILE_RANGE_WRITE)
+            __sync_fetch_and_and(&self.unwritten_bytes, 0)
+
     cdef bint may_retry(self, int code) noexcept nogil:
         # A short write on a full disk comes back as EIO, and so may a meta page that could not be
         # written; after that one LMDB answers the next try with MDB_PANIC.
@@ -336,7 +436,13 @@ cdef class Environment:
                 mdb_txn_abort(txn)
                 self._check(code)
         self._check(mdb_txn_commit(txn))
-        self._check(mdb_env_sync(self.env, 1))
+        if self.checkpoints is None:
+            self._check(mdb_env_sync(self.env, 1))
+            return
+        try:
+            self.checkpoint()
+        except OSError as error:
+            raise StartError(f"can't write to {self.path}: {error.strerror}", OPEN_REMEDY) from None
 
     @property
     def entry_count(self):
@@ -349,25 +455,17 @@ cdef class Environment:
         return stat.ms_entries
 
     def free_page_count(self):
-        """Return how many pages inside the file are free for other use, now or before long."""
+        """Return how many pages inside the file are free for other use, now or before long.
+
+        Those that the newest checkpoint needs are not.
+        """
         cdef MDB_txn *txn = NULL
-        cdef MDB_cursor *cursor = NULL
-        cdef MDB_val key, value
-        cdef size_t count, total = 0
-        cdef int code
+        cdef size_t total = 0
+        cdef size_t pinned = mdb_txn_id(self.pin) if self.pin != NULL else <size_t>-1
         self._check(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn))
-        # Database 0 is LMDB's free list: transaction id -> count, then page numbers.
-        code = mdb_cursor_open(txn, 0, &cursor)
-        while code == 0:
-            code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
-            if code == 0 and value.mv_size >= sizeof(count):
-                memcpy(&count, value.mv_data, sizeof(count))
-                total += count
-        if cursor != NULL:
-            mdb_cursor_close(cursor)
+        cdef int code = count_free_pages(txn, pinned, &total)
         mdb_txn_abort(txn)
-        if code != MDB_NOTFOUND:
-            self._check(code)
+        self._check(code)
         return total
 
     def disk_bytes(self):
@@ -399,7 +497,7 @@ cdef class Environment:
                 mdb_env_info(self.env, &info)
                 code = mdb_stat(txn, self.data, &stat)
                 if code == 0:
-                    code = count_free_pages(txn, &free_pages)
+                    code = count_free_pages(txn, <size_t>-1, &free_pages)
             self._check(code)
         finally:
             self.end_reading(txn)
@@ -408,17 +506,21 @@ cdef class Environment:
                                 info.me_numreaders)
 
 
-cdef int count_free_pages(MDB_txn *txn, size_t *total) noexcept nogil:
+cdef int count_free_pages(MDB_txn *txn, size_t before, size_t *total) noexcept nogil:
+    """Add up the pages that transactions *before* that one have freed."""
     cdef MDB_cursor *cursor = NULL
     cdef MDB_val key, value
-    cdef size_t count
+    cdef size_t transaction, count
     # Database 0 is LMDB's free list: transaction id -> count, then page numbers.
     cdef int code = mdb_cursor_open(txn, 0, &cursor)
     if code != 0:
         return code
     code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
     while code == 0:
-        if value.mv_size >= sizeof(count):
+        if key.mv_size == sizeof(transaction) and value.mv_size >= sizeof(count):
+            memcpy(&transaction, key.mv_data, sizeof(transaction))
+            if transaction >= before:
+                break
             memcpy(&count, value.mv_data, sizeof(count))
             total[0] += count
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
@@ -463,15 +565,6 @@ def make_environment(path):
     shutil.rmtree(made.path)
 
 
-def sync_directory(path):
-    """Sync a directory itself, so that files made in it survive a power cut; LMDB doesn't."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_directory(path):
     """Make *path* with its parents, each synced into its own parent."""
     path = Path(path).absolute()
@@ -485,6 +578,12 @@ def make_directory(path):
     except PermissionError:
         if made:
             raise
+
+
+cdef object raise_unless_done(int code):
+    """Raise OSError for what LMDB or the system has said."""
+    if code != 0:
+        raise OSError(code, mdb_strerror(code).decode())
 
 
 cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil:
@@ -506,9 +605,6 @@ cdef int txn_renew(MDB_txn *txn) noexcept nogil:
 
 cdef size_t txn_id(MDB_txn *txn) noexcept nogil:
     return mdb_txn_id(txn)
-
-cdef int env_sync(MDB_env *env) noexcept nogil:
-    return mdb_env_sync(env, 1)
 
 cdef int get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) noexcept nogil:
     return mdb_get(txn, dbi, key, value)

@@ -35,7 +35,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_SET_RANGE
 
     enum:
-        MDB_NOMETASYNC
+        MDB_NOSYNC
         MDB_NORDAHEAD
         MDB_NOTLS
         MDB_RDONLY

@@ -32,7 +32,6 @@ from regatta.store._catalogue cimport name_store
 from regatta.store._env cimport Environment
 from regatta.store._env cimport cursor_close
 from regatta.store._env cimport cursor_open
-from regatta.store._env cimport env_sync
 from regatta.store._env cimport txn_abort
 from regatta.store._env cimport txn_begin
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
@@ -91,8 +90,7 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef enum:
     ITEM_APPLY = 1
-    ITEM_SYNC = 2
-    ITEM_MEMBERSHIP = 3
+    ITEM_MEMBERSHIP = 2
     SEQUENCE_DEPTH_MAX = 4
     DISCARD_PAIRS_MAX = 20_000  # of replaced tables, in one turn
 
@@ -122,7 +120,6 @@ cdef class Machine(TurnWriter):
     cdef Counters counters
     cdef bint counters_loaded
     cdef bint counters_dirty
-    cdef bint sync_wanted       # sync after this turn's commit
     cdef bint has_garbage       # replaced tables still hold pairs
     cdef int depth              # of nested sequences
     cdef bint in_source         # within a command that has a source
@@ -168,10 +165,6 @@ cdef class Machine(TurnWriter):
         self.enqueue(ITEM_MEMBERSHIP, 0, group, index, term,
                      <const uint8_t *><char *>membership, <size_t>len(membership))
 
-    def sync(self):
-        """Queue a sync: once its result is there, what was applied before survives a power cut."""
-        self.enqueue(ITEM_SYNC, 0, 0, 0, 0, NULL, 0)
-
     def take_results(self):
         """Return (gRPC code, failure branch, CommandResult or error text) each, oldest first."""
         cdef Buffer taken
@@ -199,15 +192,12 @@ cdef class Machine(TurnWriter):
         cdef ResultHead head
         cdef Outcome outcome
         cdef size_t start = self.turn_results.size
-        cdef int code = 0
+        cdef int code
         memset(&outcome, 0, sizeof(outcome))
         memset(&head, 0, sizeof(head))
         if buffer_append(&self.turn_results, &head, sizeof(head)) < 0:
             return ENOMEM
-        if item.kind == ITEM_SYNC:
-            self.sync_wanted = True
-        else:
-            code = self._apply(txn, item, &outcome)
+        code = self._apply(txn, item, &outcome)
         if code != 0:
             return code
         if outcome.code != 0:
@@ -272,11 +262,7 @@ cdef class Machine(TurnWriter):
             if self.slots[i] != NULL:
                 self.slots[i].dirty = False
         self.counters_dirty = False
-        if self.sync_wanted:
-            self.sync_wanted = False
-            code = env_sync(self.environment.env)
-            if code != 0:
-                return code     # nobody may hear that a sync was done which was not
+        self.environment.note_commit(self.turn.size)
         pthread_mutex_lock(&self.results_lock)
         if buffer_append(&self.results, self.turn_results.data, self.turn_results.size) < 0:
             code = ENOMEM
@@ -287,7 +273,7 @@ cdef class Machine(TurnWriter):
     cdef void after_abort(self) noexcept nogil:
         # What is in memory may be ahead of the environment now: read it again when needed.
         self._forget()
-        self.counters_loaded = self.counters_dirty = self.sync_wanted = False
+        self.counters_loaded = self.counters_dirty = False
         self.turn_results.size = 0
         self.has_garbage = True
 

@@ -70,7 +70,7 @@ cdef class TurnWriter:
 
     @property
     def committed(self):
-        """How many of the items put in are committed and synced as the environment promises."""
+        """How many of the items put in are committed, and synced where the environment syncs."""
         return load_acquire(&self.done)
 
     @property
