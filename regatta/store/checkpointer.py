@@ -20,7 +20,6 @@ class Checkpointer:
 
     def __init__(self, machine: Machine, wake_descriptor: int) -> None:
         self.durable = 0  # how many of the machine's items no power cut can take
-        self.count = 0  # checkpoints made
         self.failure = ""  # why there will be none any more
         self._machine = machine
         self._wake_descriptor = wake_descriptor
@@ -73,4 +72,3 @@ class Checkpointer:
                 self.failure = f"a checkpoint failed in {environment.path}: {error.strerror}"
         else:
             self.durable = committed
-            self.count += 1
