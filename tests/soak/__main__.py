@@ -161,11 +161,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="regatta-soak-") as name:
         directory = Path(name)
         daemon = Daemon(directory, Certificate.make(directory), "--api.reflection-api")
-        with daemon:
-            flat = asyncio.run(soak(daemon, arguments.seconds, arguments.seed))
-            exit_code = daemon.stop()
-        found = faults(daemon.stderr)
-        print(*found[:20], sep="\n")
+        try:
+            with daemon:
+                flat = asyncio.run(soak(daemon, arguments.seconds, arguments.seed))
+                exit_code = daemon.stop()
+        finally:
+            found = faults(daemon.stderr)
+            print(*found[:20], sep="\n", flush=True)
     print(f"stopped with exit code {exit_code}, {len(found)} faults in its log")
     print("flat" if flat else "NOT FLAT")
     return 0 if flat and exit_code == 0 and not found else 1
