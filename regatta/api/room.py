@@ -80,7 +80,7 @@ class Room:
             # Our turn may have come in the same moment: then it is given back.
             if turn.done() and not turn.cancelled():
                 self._leave(taken)
-            else:
+            elif (taken, turn) in self._queue:
                 self._queue.remove((taken, turn))
                 self._admit()
             raise
@@ -92,5 +92,7 @@ class Room:
     def _admit(self) -> None:
         while self._queue and self._bytes_taken + self._queue[0][0] <= self._bytes_max:
             taken, turn = self._queue.popleft()
-            self._bytes_taken += taken
-            turn.set_result(None)
+            # One may have been cancelled just now, and not know of it yet.
+            if not turn.cancelled():
+                self._bytes_taken += taken
+                turn.set_result(None)

@@ -118,6 +118,20 @@ async def test_an_output_that_fills_up_while_waiting_gives_its_turn_away():
     assert makers.inside == ["last"]
 
 
+async def test_a_call_cancelled_while_room_is_made_for_it_disturbs_nobody():
+    makers = Makers(Room(10))
+    for name in ("first", "second", "third"):
+        makers.start(name, 10)
+    await settle()
+    makers.release["first"].set()
+    makers.tasks["second"].cancel()  # after the first was told to go, and before it went
+    await settle()
+    assert makers.inside == ["third"]
+    assert makers.tasks["first"].done()
+    assert makers.tasks["first"].exception() is None
+    assert makers.tasks["second"].cancelled()
+
+
 async def test_a_call_cancelled_in_the_queue_or_inside_leaves_no_trace():
     makers = Makers(Room(10))
     for name in ("inside", "waiting", "last"):
