@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import processes
 from bench.load import pairs
 from bench.load.drive import Result
+from bench.load.drive import result_of
 from bench.load.pairs import Family
 from bench.load.servers import Target
 from regatta.pb.regatta_pb2 import RangeRequest
@@ -32,14 +33,14 @@ SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 @dataclass(frozen=True)
 class Report:
-    """What h2load tells of its calls."""
+    """What h2load tells of its calls, as `drive.result_of` asks a client for it."""
 
-    done_count: int
+    answered: int
     failed_count: int
-    data_bytes: int
+    answer_bytes: int
     took_s: float
-    mean_s: float
-    longest_s: float
+    latency_mean_s: float
+    latency_max_s: float
 
     @classmethod
     def read(cls, text: str) -> "Report":
@@ -49,17 +50,21 @@ class Report:
             raise ServerError(f"h2load says:\n{text}")
         counts, data, finished, times = (match.groups() for match in found if match)
         return cls(
-            done_count=int(counts[0]),
+            answered=int(counts[0]),
             failed_count=int(counts[0]) - int(counts[1]),
-            data_bytes=int(data[0]),
+            answer_bytes=int(data[0]),
             took_s=float(finished[0]) * SECONDS[finished[1]],
-            mean_s=float(times[2]) * SECONDS[times[3]],
-            longest_s=float(times[0]) * SECONDS[times[1]],
+            latency_mean_s=float(times[2]) * SECONDS[times[3]],
+            latency_max_s=float(times[0]) * SECONDS[times[1]],
         )
+
+    def latency_s(self, share: float) -> float:
+        """It doesn't tell."""
+        return math.nan
 
     def is_right(self, message_bytes: int, under_way: int) -> bool:
         """Say whether all answers are of *message_bytes*, but for some *under_way* at the end."""
-        more_bytes = self.data_bytes - self.done_count * message_bytes
+        more_bytes = self.answer_bytes - self.answered * message_bytes
         return not self.failed_count and 0 <= more_bytes <= under_way * message_bytes
 
 
@@ -85,19 +90,9 @@ def drive(
     report = Report.read(text)
     if not report.is_right(message_bytes, connections * streams):
         raise ServerError(f"{target.name}: answers of other sizes than {message_bytes}:\n{text}")
-    return Result(
-        request_count=report.done_count,
-        took_s=report.took_s,
-        answer_bytes=report.data_bytes,
-        mean_ms=report.mean_s * 1e3,
-        p50_ms=math.nan,
-        p99_ms=math.nan,
-        longest_ms=report.longest_s * 1e3,
-        client_cpu_s=own_s,
-        server_cpu_s=None if server_s is None else processes.tree_cpu_s(process) - server_s,
-        own_bytes=None if process is None else processes.tree_own_bytes(process),
-        resident_bytes=None if process is None else processes.tree_resident_bytes(process),
-    )
+    if server_s is not None:
+        server_s = processes.tree_cpu_s(process) - server_s
+    return result_of(report, report.took_s, own_s, server_s, process)
 
 
 def request_for(family: Family) -> bytes:

@@ -1,7 +1,8 @@
 """Disk: LMDB environments, the Raft log, the state machine, and snapshots to read from.
 
 `node` opens a node's two environments. `RaftLog` and `Machine` are written by a thread each,
-turn by turn; `View` and `Snapshot` read what the machine has committed.
+turn by turn, and `Checkpointer` makes what the latter wrote durable; `View` and `Snapshot` read
+what the machine has committed.
 """
 
 from regatta.store._machine import Machine

@@ -75,15 +75,15 @@ class CheckpointFile:
         """What was written is synced: the next one goes to the other slot."""
         self._next_slot = 1 - self._next_slot
 
-    def restore(self) -> bool:
-        """Take the file of the data back to the newest checkpoint; False if there is none.
+    def restore(self) -> None:
+        """Take the file of the data back to the newest checkpoint, if there is one.
 
         Nobody may have it open. Raises StartError if the two files don't belong together.
         """
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return
         except OSError as error:
             raise self._refusal(error) from None
         try:
@@ -99,7 +99,6 @@ class CheckpointFile:
             raise self._refusal(error) from None
         except ValueError as error:
             raise StartError(f"can't start from {self._path}: {error}", remedy) from None
-        return True
 
     def _refusal(self, error: OSError) -> StartError:
         return StartError(

@@ -439,7 +439,6 @@ class Driver:
         if group.compacting or target <= group.log.compacted_index:
             return
         group.compacting = True
-
         self._compacting.append(Compaction(self.machine.committed, group, target))
         self.checkpointer.ask()
 

@@ -297,7 +297,7 @@ CODES = (Code.OK, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INTERNAL)
 
 
 class Applier:
-    """A state machine with its thread; each command is applied and synced by itself."""
+    """A state machine with its thread; each command is applied by itself."""
 
     def __init__(self, directory: Path) -> None:
         self.environment = Environment(directory, checkpointed=True)

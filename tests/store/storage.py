@@ -14,6 +14,7 @@ from typing import TypeVar
 from regatta.pb.mvcc_pb2 import Command
 from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.raft import Entry
+from regatta.store import Checkpointer
 from regatta.store import Machine
 from regatta.store import RaftLog
 from regatta.store import Snapshot
@@ -28,20 +29,41 @@ W = TypeVar("W", RaftLog, Machine)
 
 
 @contextmanager
+def in_thread(part: RaftLog | Machine | Checkpointer) -> Iterator[None]:
+    """Run *part* in a thread of its own, and let it end afterwards."""
+    thread = threading.Thread(target=part.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        part.close()
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def checkpointing(machine: Machine) -> Iterator[Checkpointer]:
+    """Run what makes checkpoints of *machine*, and a last one at the end."""
+    descriptor = os.eventfd(0)
+    checkpointer = Checkpointer(machine, descriptor)
+    try:
+        with in_thread(checkpointer):
+            yield checkpointer
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def running(make: type[W], path: Path) -> Iterator[W]:
     """Run a storage thread on the environment in *path*, which is made if need be."""
     path.mkdir(exist_ok=True)
     environment = Environment(path, checkpointed=make is Machine)
     descriptor = os.eventfd(0)
     writer = make(environment, descriptor)
-    thread = threading.Thread(target=writer.run, daemon=True)
-    thread.start()
     try:
-        yield writer
+        with in_thread(writer):
+            yield writer
     finally:
-        writer.close()
-        thread.join(WAIT_S)
-        assert not thread.is_alive()
         if make is Machine and writer.failure is None:
             environment.checkpoint()
         environment.close()

@@ -1,39 +1,18 @@
-"""When checkpoints are made, and what becomes of those that can't be."""
+"""When checkpoints are made, and what becomes of one that fails."""
 
-import os
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from regatta import limits
-from regatta.store import Checkpointer
 from regatta.store import Machine
-from tests.disk.faults import fill
 from tests.store.storage import WAIT_S
 from tests.store.storage import Applier
+from tests.store.storage import checkpointing
 from tests.store.storage import put
 from tests.store.storage import running
 from tests.store.storage import wait_until
-
-
-@contextmanager
-def checkpointing(machine: Machine) -> Iterator[Checkpointer]:
-    wake = os.eventfd(0)
-    checkpointer = Checkpointer(machine, wake)
-    thread = threading.Thread(target=checkpointer.run, daemon=True)
-    thread.start()
-    try:
-        yield checkpointer
-    finally:
-        checkpointer.close()
-        thread.join(WAIT_S)
-        assert not thread.is_alive()
-        os.close(wake)
 
 
 def made_at(path: Path) -> int:
@@ -92,25 +71,6 @@ def test_none_is_made_while_nobody_asks(tmp_path: Path) -> None:
         before = made_at(path)
         time.sleep(3 * limits.checkpoint_interval_s)
         assert made_at(path) == before
-
-
-def test_without_room_it_is_tried_again(tmp_path: Path) -> None:
-    disk = tmp_path / "small"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs the right to mount a small file system")
-    try:
-        with running(Machine, disk / "data") as machine, checkpointing(machine) as checkpointer:
-            filler = fill(disk)
-            checkpointer.ask()
-            time.sleep(2 * limits.checkpoint_interval_s)
-            assert not checkpointer.failure
-            assert not (disk / "data" / "checkpoint").exists()
-            filler.unlink()
-            wait_until((disk / "data" / "checkpoint").exists)
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_one_that_fails_is_the_last(tmp_path: Path) -> None:

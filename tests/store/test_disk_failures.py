@@ -3,16 +3,20 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from regatta import limits
 from regatta.raft import Entry
 from regatta.store import Machine
 from regatta.store import RaftLog
 from regatta.store._env import sync_counts
+from tests.disk.faults import fill
 from tests.store.storage import Applier
+from tests.store.storage import checkpointing
 from tests.store.storage import put
 from tests.store.storage import running
 from tests.store.storage import settle
@@ -62,6 +66,18 @@ def test_a_machine_can_be_closed_while_the_disk_is_full(small_disk: Path) -> Non
     grow(small_disk)
     with running(Machine, small_disk / "data") as machine:
         assert Applier(machine).pairs() == {}
+
+
+def test_a_checkpoint_that_meets_a_full_disk_is_tried_again(small_disk: Path) -> None:
+    path = small_disk / "data"
+    with running(Machine, path) as machine, checkpointing(machine) as checkpointer:
+        filler = fill(small_disk)
+        checkpointer.ask()
+        time.sleep(2 * limits.checkpoint_interval_s)
+        assert not checkpointer.failure
+        assert not (path / "checkpoint").exists()
+        filler.unlink()
+        wait_until((path / "checkpoint").exists)
 
 
 # Prints what was heard before and after the failing syncs of the storage thread.

@@ -286,6 +286,28 @@ def test_large_entries_are_compacted_before_they_are_many(
     assert len(asyncio.run(read_all(tmp_path))) == 100
 
 
+def test_the_log_is_compacted_only_once_a_checkpoint_has_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "log_compaction_entries", 20)
+    monkeypatch.setattr(limits, "log_entries_kept", 0)
+    monkeypatch.setattr(limits, "checkpoint_interval_s", 60.0)
+
+    async def run() -> None:
+        async with engine_in(tmp_path) as engine:
+            await write(engine, put(b"first"))
+            driver = engine._driver
+            while not driver.checkpointer.durable:  # the first one waits for nothing
+                await asyncio.sleep(0.005)
+            await write(engine, *[put(*pair) for pair in numbered(0, 100).items()])
+            await asyncio.sleep(0.2)
+            assert driver.log.states()[GROUP].compacted_index == 0
+            driver.checkpointer.ask(at_once=True)
+            await asyncio.wait_for(until_compacted(engine, 100), 30)
+
+    asyncio.run(run())
+
+
 def test_below_the_bound_nothing_is_compacted(tmp_path: Path) -> None:
     asyncio.run(write_numbered(tmp_path, 0, limits.log_compaction_entries - 2))
     data, _ = dump(tmp_path / "log")
