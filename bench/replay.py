@@ -2,6 +2,7 @@
 
     python -m bench.replay --streams 32
     python -m bench.replay --call range100       # 100 pairs from a random key on; see CALLS
+    python -m bench.replay --same-key            # which is in the processor's cache
     python -m bench.replay --snappy              # as the official clients ask
     python -m bench.replay --echo                # the protocol alone: the tests' sink answers
 
@@ -53,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--echo", action="store_true", help="answer by the tests' echo sink")
     parser.add_argument("--call", default="key", choices=CALLS, help="what is asked (%(default)s)")
+    parser.add_argument("--same-key", action="store_true", help="all calls ask for the same")
     parser.add_argument("--snappy", action="store_true", help="requests are compressed")
     parser.add_argument("--table", default="regatta")
     parser.add_argument("--key", default="key-%012d", help="how keys look (%(default)s)")
@@ -137,7 +139,7 @@ def record(arguments: argparse.Namespace) -> tuple[CallSink, list[bytes], int]:
     chance = random.Random(1)
     for _ in range(arguments.batches):
         for _ in range(arguments.streams):
-            message = request(chance.randrange(arguments.keys))
+            message = request(chance.randrange(arguments.keys) if not arguments.same_key else 0)
             if arguments.snappy:
                 message = bytes(cramjam.snappy.compress(message))
             stream = client.send_request(headers)

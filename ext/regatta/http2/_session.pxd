@@ -14,6 +14,7 @@ cdef class Session(Owner):
     cdef object on_call, on_output
     # Heads of the lists that the streams' links of the same names are in.
     cdef Link live, attention, deferred, waiting
+    cdef Link postponed                 # of streams that are in it by their link *deferred*
     cdef Watch watch
     cdef Stream *incoming               # whose request headers are arriving, or NULL
     cdef Stream *latest                 # that was asked for last, or NULL
@@ -68,6 +69,8 @@ cdef class Session(Owner):
     cdef int serve(self, Stream *stream) noexcept nogil
     cdef int serve_native(self, Stream *stream) noexcept nogil
     cdef int answer_native(self, Stream *stream, const Message *message) noexcept nogil
+    cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil
+    cdef int settle(self, Stream *stream, Reply *reply, int outcome) noexcept nogil
     cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil
     cdef void notify(self, Stream *stream) noexcept nogil
 
@@ -89,6 +92,7 @@ cdef class Session(Owner):
     cdef void begin_turn(self) noexcept
     cdef bint is_starving(self) noexcept nogil
     cdef int relieve(self) noexcept
+    cdef int answer_postponed(self, Stream *stream) noexcept nogil
     cdef int end_batch(self) noexcept nogil
     cdef int dispatch(self) except -1
     cdef int show(self, Stream *stream) except -1

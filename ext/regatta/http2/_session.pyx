@@ -32,7 +32,7 @@ from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_
 from regatta.http2._memory cimport block_memory
 from regatta.http2._nghttp2_h cimport *
 from regatta.http2._pairs cimport pairs_append
-from regatta.http2._sink cimport DECLINED, KEPT, TAKEN, CallSink, Reply
+from regatta.http2._sink cimport DECLINED, KEPT, POSTPONED, TAKEN, CallSink, Reply
 from regatta.http2._stream cimport (
     FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Message, Stream, stream_answer, stream_equals,
     stream_fault, stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
@@ -59,6 +59,7 @@ cdef enum:
     SINK_DECLINED = 1 + DECLINED
     SINK_TAKEN = 1 + TAKEN
     SINK_KEPT = 1 + KEPT
+    SINK_POSTPONED = 1 + POSTPONED
 
 logger = logging.getLogger("server")
 
@@ -88,6 +89,7 @@ cdef class Session(Owner):
         link_init(&self.attention, NULL)
         link_init(&self.deferred, NULL)
         link_init(&self.waiting, NULL)
+        link_init(&self.postponed, NULL)
         watch_init(&self.watch)
         self.sink, self.on_call, self.on_output = sink, on_call, on_output
         self.budget_bytes = BUDGET_BYTES
@@ -439,17 +441,33 @@ cdef class Session(Owner):
 
     cdef int answer_native(self, Stream *stream, const Message *message) noexcept nogil:
         cdef Reply reply
-        cdef int outcome, compressed
         if buffer_reserve(&stream.answer, PREFIX_BYTES) < 0:
             return -1
+        self.prepare_reply(stream, &reply)
+        return self.settle(stream, &reply, self.ask_sink(stream, message, &reply))
+
+    cdef int answer_postponed(self, Stream *stream) noexcept nogil:
+        cdef Reply reply
+        self.prepare_reply(stream, &reply)
+        return self.settle(stream, &reply, 1 + self.sink.on_postponed(stream.place, &reply))
+
+    cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil:
+        """Lend the sink the memory of the stream's answer, which holds a prefix at least."""
         reply.data = stream.answer.data + PREFIX_BYTES
         reply.capacity = stream.answer.capacity - PREFIX_BYTES
         reply.size, reply.status, reply.message = 0, 0, NULL
         reply.session, reply.stream, reply.keeper = <PyObject *>self, stream, NULL
         reply.timeout_ns = stream.timeout_ns
-        outcome = self.ask_sink(stream, message, &reply)
+
+    cdef int settle(self, Stream *stream, Reply *reply, int outcome) noexcept nogil:
+        """Do what the sink wants, and take back the memory of the answer."""
+        cdef int compressed
         stream.answer.data = reply.data - PREFIX_BYTES
         stream.answer.capacity = reply.capacity + PREFIX_BYTES
+        if outcome == SINK_POSTPONED:
+            stream.place = reply.place
+            link_append(&self.postponed, &stream.deferred)
+            return 0
         if outcome == SINK_DECLINED:
             stream.taken = 0
             stream.native = False
@@ -717,6 +735,15 @@ cdef class Session(Owner):
         return 0
 
     cdef int end_batch(self) noexcept nogil:
+        cdef Stream *stream
+        while not link_alone(&self.postponed):
+            stream = <Stream *>self.postponed.after.owner
+            link_remove(&stream.deferred)
+            if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
+                stream.taken = 0        # the sink is asked anew
+                link_append(&self.deferred, &stream.deferred)
+            elif self.answer_postponed(stream) < 0:
+                self.dead = True
         if self.sink_asked:
             self.sink_asked = False
             self.sink.on_batch_end()

@@ -10,6 +10,7 @@ cdef enum:
     DECLINED = 0                # not ours: the call goes to the Python router
     TAKEN = 1                   # answered: Reply is filled in
     KEPT = 2                    # will be answered later, with answer_kept of Reply.session
+    POSTPONED = 3               # ask again, with on_postponed, when the batch is in
 
 cdef struct Reply:              # one unary answer; the session owns the memory
     uint8_t *data               # the response message, without gRPC's five-byte prefix
@@ -17,6 +18,7 @@ cdef struct Reply:              # one unary answer; the session owns the memory
     size_t capacity             # bytes allocated; grow with reply_reserve only
     int status                  # gRPC code, 0 for OK; if not 0, data is not looked at
     const char *message         # static text for grpc-message when status is not 0
+    size_t place                # of a call that is postponed: what on_postponed is told; to be set
     # For calls that are kept.
     PyObject *session           # an Owner, borrowed: keep a reference
     Stream *stream              # what answer_kept is told
@@ -43,5 +45,8 @@ cdef class CallSink:
     # object is made for it. *path* and *message* are borrowed for the length of the call.
     cdef int on_call(self, const char *path, size_t path_size,
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil
+    # Called for each call that was postponed in this batch, in their order, unless it is gone by
+    # then. A batch may also end without that. May do all that on_call may, but for postponing it again.
+    cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil
     # Called once after each batch of received bytes in which on_call was called.
     cdef int on_batch_end(self) except -1 nogil

@@ -51,5 +51,8 @@ cdef class CallSink:
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
         return DECLINED
 
+    cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil:
+        return DECLINED
+
     cdef int on_batch_end(self) except -1 nogil:
         return 0

@@ -27,10 +27,12 @@ cdef enum:
 cdef struct Stream:
     Link live                   # in the session's list of all streams
     Link attention              # waits to be shown to Python
-    Link deferred               # waits until less of the connection's output is outstanding
+    # Waits until less of the connection's output is outstanding, or until the batch is in.
+    Link deferred
     Link waiting                # waits for a part of the connection's budget for large requests
     Link starved                # waits for the next turn to have a message unpacked
     PyObject *call              # owned reference to the Call, or NULL
+    size_t place                # what the sink is told of a call that it has postponed
     Stream **keeper             # where the sink keeps the stream of a call it has not answered yet
     int32_t id
 

@@ -19,51 +19,35 @@ from libc.string cimport memcpy
 from libc.string cimport memset
 from libc.string cimport strerror
 
+from regatta.store._page cimport DEPTH_MAX
+from regatta.store._page cimport NODE_HEAD
+from regatta.store._page cimport NODE_LARGE
+from regatta.store._page cimport NODE_OFFSET
+from regatta.store._page cimport NODE_TREE
+from regatta.store._page cimport PAGE_BRANCH
+from regatta.store._page cimport PAGE_HEAD
+from regatta.store._page cimport PAGE_LEAF
+from regatta.store._page cimport PAGE_META
+from regatta.store._page cimport PAGE_OVERFLOW
+from regatta.store._page cimport PAGE_SIZE_MAX
+from regatta.store._page cimport PAGE_SIZE_MIN
+from regatta.store._page cimport Node
+from regatta.store._page cimport PageHead
+from regatta.store._page cimport Tree
+from regatta.store._page cimport child_of
+from regatta.store._page cimport value_size
+
 from regatta.errors import StartError
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int descriptor, void *room, size_t size, long long offset)
 
 cdef enum:
-    PAGE_BRANCH = 0x01
-    PAGE_LEAF = 0x02
-    PAGE_OVERFLOW = 0x04
-    PAGE_META = 0x08
-    NODE_LARGE = 0x01           # the value is on overflow pages
-    NODE_TREE = 0x02            # the value is the root of a named database
-    PAGE_HEAD = 16
-    NODE_HEAD = 8
-    DEPTH_MAX = 32
     KEY_MAX = 2048
-    PAGE_SIZE_MIN = 4096
-    PAGE_SIZE_MAX = 65536
 
 cdef uint32_t MAGIC = 0xBEEFC0DE
 cdef uint64_t NO_PAGE = <uint64_t>-1
 cdef uint64_t PAGES_MAX = 1 << 28   # 1 TiB of the smallest pages
-
-cdef struct PageHead:
-    uint64_t number
-    uint16_t pad
-    uint16_t flags
-    uint16_t lower              # end of the list of nodes; with upper, a large value's page count
-    uint16_t upper              # begin of the nodes
-
-cdef struct Node:               # then the key, and in a leaf the value
-    uint16_t low                # size of the value, or the child's page number with flags on top
-    uint16_t high
-    uint16_t flags
-    uint16_t key_size
-
-cdef struct Tree:
-    uint32_t pad                # the page size, in the free list's
-    uint16_t flags
-    uint16_t depth
-    uint64_t branch_pages
-    uint64_t leaf_pages
-    uint64_t overflow_pages
-    uint64_t entries
-    uint64_t root
 
 cdef struct Meta:
     uint32_t magic
@@ -230,7 +214,7 @@ cdef int _check_nodes(Walk *walk, const uint8_t *page, uint64_t number, int dept
         return _bad(walk, number, b"is of the wrong kind")
     if not PAGE_HEAD < head.lower <= head.upper <= walk.page_size or head.lower & 1:
         return _bad(walk, number, b"has impossible bounds")
-    count = (head.lower - PAGE_HEAD) // 2
+    count = (head.lower - PAGE_HEAD) // NODE_OFFSET
     for i in range(count):
         if _open_node(walk, page, number, &head, i, &node, &key) < 0:
             return -1
@@ -266,7 +250,7 @@ cdef int _open_node(Walk *walk, const uint8_t *page, uint64_t number, const Page
     """Find node *i* of a page and its key, both within the page."""
     cdef uint16_t offset
     cdef Node found
-    memcpy(&offset, page + PAGE_HEAD + 2 * i, sizeof(offset))
+    memcpy(&offset, page + PAGE_HEAD + NODE_OFFSET * i, sizeof(offset))
     if offset < head.upper or offset + <size_t>NODE_HEAD > walk.page_size:
         return _bad(walk, number, b"has a node outside of it")
     memcpy(&found, page + offset, sizeof(found))
@@ -278,14 +262,10 @@ cdef int _open_node(Walk *walk, const uint8_t *page, uint64_t number, const Page
     return 0
 
 
-cdef uint64_t child_of(const Node *node) noexcept nogil:
-    return (<uint64_t>node.flags << 32) | (<uint64_t>node.high << 16) | node.low
-
-
 cdef int _check_value(Walk *walk, const uint8_t *page, uint64_t number, const Node *node,
                       const Key *key, bint is_main, bint is_free_list) noexcept nogil:
     cdef const uint8_t *value = key.data + key.size
-    cdef size_t size = <size_t>node.high << 16 | node.low
+    cdef size_t size = value_size(node)
     cdef size_t room = walk.page_size - <size_t>(value - page)
     cdef uint64_t overflow
     cdef Tree tree

@@ -12,8 +12,13 @@ from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_cursor_op
 from regatta.store._lmdb_h cimport MDB_dbi
 from regatta.store._lmdb_h cimport MDB_env
+from regatta.store._lmdb_h cimport MDB_envinfo
+from regatta.store._lmdb_h cimport MDB_stat
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._lmdb_h cimport MDB_val
+
+cdef enum:
+    MAIN_DATABASE = 1           # LMDB's own, which holds the names of the others
 
 cdef class Environment:
     cdef MDB_env *env           # NULL once closed
@@ -61,12 +66,14 @@ cdef struct SyncStats:          # of the whole process, since it began
 
 cdef SyncStats sync_stats() noexcept nogil
 
+cdef int env_info(MDB_env *env, MDB_envinfo *info) noexcept nogil
 cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil
 cdef int txn_commit(MDB_txn *txn) noexcept nogil
 cdef void txn_abort(MDB_txn *txn) noexcept nogil
 cdef void txn_reset(MDB_txn *txn) noexcept nogil
 cdef int txn_renew(MDB_txn *txn) noexcept nogil
 cdef size_t txn_id(MDB_txn *txn) noexcept nogil
+cdef int stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat) noexcept nogil
 cdef int get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) noexcept nogil
 cdef int put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned int flags) noexcept nogil
 cdef int delete(MDB_txn *txn, MDB_dbi dbi, MDB_val *key) noexcept nogil

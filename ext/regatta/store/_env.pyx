@@ -320,8 +320,8 @@ cdef class Environment:
         cdef MDB_txn *txn = NULL
         cdef MDB_stat stat
         self._check(mdb_txn_begin(self.env, NULL, 0, &txn))
-        # Database 1 holds the names of the others; both are made in one transaction or not at all.
-        mdb_stat(txn, 1, &stat)
+        # Both are made in one transaction or not at all.
+        mdb_stat(txn, MAIN_DATABASE, &stat)
         cdef unsigned int flags = MDB_CREATE if stat.ms_entries == 0 else 0
         cdef int code = mdb_dbi_open(txn, b"data", flags, &self.data)
         if code == 0:
@@ -586,6 +586,9 @@ cdef object raise_unless_done(int code):
         raise OSError(code, mdb_strerror(code).decode())
 
 
+cdef int env_info(MDB_env *env, MDB_envinfo *info) noexcept nogil:
+    return mdb_env_info(env, info)
+
 cdef int txn_begin(MDB_env *env, MDB_txn *parent, unsigned int flags, MDB_txn **txn) noexcept nogil:
     if env == NULL:             # closed
         return EINVAL
@@ -605,6 +608,9 @@ cdef int txn_renew(MDB_txn *txn) noexcept nogil:
 
 cdef size_t txn_id(MDB_txn *txn) noexcept nogil:
     return mdb_txn_id(txn)
+
+cdef int stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat) noexcept nogil:
+    return mdb_stat(txn, dbi, stat)
 
 cdef int get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value) noexcept nogil:
     return mdb_get(txn, dbi, key, value)

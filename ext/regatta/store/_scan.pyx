@@ -10,6 +10,9 @@ from regatta.store._lmdb_h cimport MDB_NEXT
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_SET_KEY
 from regatta.store._lmdb_h cimport MDB_SET_RANGE
+from regatta.store._page cimport CACHE_LINE_BYTES
+from regatta.store._page cimport NODE_HEAD
+from regatta.store._page cimport prefetch
 from regatta.store._record cimport STORED_KEY_MAX
 from regatta.store._record cimport TABLE_ID_SIZE
 from regatta.store._record cimport number_read
@@ -21,15 +24,7 @@ from regatta.wire._buffer cimport buffer_reserve
 
 from regatta import limits
 
-cdef extern from *:
-    """
-    #define prefetch(address) __builtin_prefetch(address)
-    """
-    void prefetch(const void *address) nogil
-
 cdef enum:
-    CACHE_LINE_BYTES = 64
-    NODE_HEAD_BYTES = 8         # in front of a key, in LMDB's pages
     PREFETCH_BYTES_MAX = 512    # the processor follows longer records by itself
 
 cdef size_t page_bytes_max = limits.page_bytes_max
@@ -43,7 +38,7 @@ cdef inline void prefetch_ahead(const MDB_val *key, const MDB_val *value) noexce
     is some other record of the page, which a range most likely needs as well. A wrong guess is
     harmless: what is not mapped is not loaded.
     """
-    cdef size_t size = NODE_HEAD_BYTES + key.mv_size + value.mv_size
+    cdef size_t size = NODE_HEAD + key.mv_size + value.mv_size
     cdef const uint8_t *start = <const uint8_t *>key.mv_data - 2 * size
     cdef size_t offset = 0
     if size > PREFETCH_BYTES_MAX:

@@ -8,6 +8,7 @@ from regatta.store._env cimport Environment
 from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_txn
 from regatta.store._lmdb_h cimport MDB_val
+from regatta.store._lookup cimport Pages
 
 cdef class View:
     """One snapshot at a time, kept by one thread and renewed cheaply."""
@@ -16,7 +17,8 @@ cdef class View:
     cdef bint live
     cdef MDB_cursor *cursor     # over the pairs; NULL until there was a use for it
     cdef bint cursor_live       # it belongs to the present snapshot
-    cdef size_t transaction     # id of the transaction that the catalogue below was checked at
+    cdef size_t transaction     # id of the transaction that what is below was loaded at
+    cdef Pages pages            # of the pairs
     cdef uint64_t version       # of the catalogue below
     cdef bint loaded
     cdef Group **tables         # open addressing by name; NULL is free

@@ -29,6 +29,7 @@ from regatta.store._lmdb_h cimport MDB_NEXT
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_PAGE_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_SET_RANGE
+from regatta.store._lookup cimport pages_load
 from regatta.store._pairs cimport Outcome
 from regatta.store._pairs cimport Table
 from regatta.store._positions cimport SourcePosition
@@ -179,6 +180,7 @@ cdef class View:
             self.release()
             return code
         self.version, self.transaction, self.loaded = counters.version, txn_id(self.txn), True
+        pages_load(&self.pages, self.environment, self.txn)
         return 0
 
     cdef int _load_from(self, MDB_cursor *cursor) noexcept nogil:

@@ -28,6 +28,9 @@ cdef class NodeSink(CallSink):
             return self.reads.on_call(path, path_size, message, message_size, reply)
         return self.writes.on_call(path, path_size, message, message_size, reply)
 
+    cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil:
+        return self.reads.on_postponed(place, reply)
+
     cdef int on_batch_end(self) except -1 nogil:
         self.reads.on_batch_end()
         return self.writes.on_batch_end()

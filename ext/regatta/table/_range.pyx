@@ -3,10 +3,13 @@ cimport cython
 from libc.stdint cimport int64_t
 from libc.stdint cimport uint8_t
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport free
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp
 from libc.string cimport memcpy
 
 from regatta.http2._sink cimport DECLINED
+from regatta.http2._sink cimport POSTPONED
 from regatta.http2._sink cimport TAKEN
 from regatta.http2._sink cimport CallSink
 from regatta.http2._sink cimport Reply
@@ -22,7 +25,13 @@ from regatta.store._env cimport get
 from regatta.store._lmdb_h cimport MDB_NOTFOUND
 from regatta.store._lmdb_h cimport MDB_cursor
 from regatta.store._lmdb_h cimport MDB_val
+from regatta.store._lookup cimport LOOKUP_STEPS
+from regatta.store._lookup cimport Lookup
+from regatta.store._lookup cimport lookup_advance
+from regatta.store._lookup cimport lookup_begin
+from regatta.store._lookup cimport lookup_finish
 from regatta.store._record cimport STORED_KEY_MAX
+from regatta.store._record cimport TABLE_ID_SIZE
 from regatta.store._record cimport Record
 from regatta.store._record cimport record_open
 from regatta.store._record cimport stored_key
@@ -57,6 +66,8 @@ cdef enum:
     # Of so many batches, a power of two, one is timed: reading the clock twice would cost a batch
     # of one call 3 %.
     TIMED_EVERY = 4
+    POSTPONED_MAX = 128         # calls of a batch
+    POSTPONED_KEY_MAX = 120     # bytes of a stored key; calls with longer ones are answered at once
     KVS = 3                     # fields of RangeResponse
     MORE = 4
     COUNT = 5
@@ -72,6 +83,14 @@ cdef size_t call_pairs_max = limits.stretch_pairs_max + 1
 cdef size_t call_bytes_max = limits.native_call_bytes_max
 cdef size_t batch_pairs_max = limits.native_batch_pairs_max
 cdef size_t batch_bytes_max = limits.native_batch_bytes_max
+
+
+cdef struct KeyCall:            # a call for one key that is postponed to the end of its batch
+    Lookup lookup
+    Query query                 # its key is the one below
+    const Group *table          # of the present snapshot
+    bint iterates
+    uint8_t[POSTPONED_KEY_MAX] key      # as stored
 
 
 @cython.final
@@ -90,6 +109,8 @@ cdef class RangeSink(CallSink):
     cdef Work budget                    # what ranges may still look at in this batch
     cdef uint64_t batches
     cdef int64_t batch_begun_ns         # 0 when the batch is not timed
+    cdef KeyCall *postponed             # POSTPONED_MAX of them
+    cdef size_t postponed_count
     cdef NativeCalls ranges
     cdef NativeCalls iterations
 
@@ -102,7 +123,13 @@ cdef class RangeSink(CallSink):
         else:
             self.ranges = NativeCalls(counts[:NATIVE_CALLS_NUMBERS])
             self.iterations = NativeCalls(counts[NATIVE_CALLS_NUMBERS:])
+        self.postponed = <KeyCall *>malloc(POSTPONED_MAX * sizeof(KeyCall))
+        if self.postponed == NULL:
+            raise MemoryError
         self.renew_budget()
+
+    def __dealloc__(self):
+        free(self.postponed)
 
     @property
     def calls(self):
@@ -119,6 +146,7 @@ cdef class RangeSink(CallSink):
     cdef int on_batch_end(self) except -1 nogil:
         cdef int64_t batch_ns
         self.view.release()
+        self.postponed_count = 0
         self.renew_budget()
         self.batches += 1
         if self.batch_begun_ns != 0:
@@ -138,6 +166,8 @@ cdef class RangeSink(CallSink):
         cdef Request request
         cdef Slice encoded
         cdef const Group *table
+        cdef uint8_t[STORED_KEY_MAX] key_bytes
+        cdef MDB_val key
         encoded.data, encoded.size = message, message_size
         if request_decode(encoded, &request) < 0 or not request_is_sound(&request):
             return DECLINED     # the router tells what is wrong
@@ -149,7 +179,10 @@ cdef class RangeSink(CallSink):
         if table == NULL:
             return self.refuse(reply, iterates, NOT_FOUND, b"table not found")
         if request.query.range_end.size == 0:
-            return self.answer_key(table, &request.query, iterates, reply)
+            if self.postpone(table, &request.query, iterates, reply):
+                return POSTPONED
+            stored_key(key_bytes, table.table.id, request.query.key, &key)
+            return self.answer_key(table, &request.query, &key, iterates, reply)
         return self.answer_range(table, &request.query, iterates, reply)
 
     cdef int refuse(self, Reply *reply, bint iterates, int code, const char *text) noexcept nogil:
@@ -170,27 +203,65 @@ cdef class RangeSink(CallSink):
                 raise MemoryError
         return 0
 
-    cdef int answer_key(self, const Group *table, const Query *query, bint iterates,
+    cdef bint postpone(self, const Group *table, const Query *query, bint iterates,
+                       Reply *reply) noexcept nogil:
+        """Begin to look for a key, and go on with those of the calls before. False for no room."""
+        cdef KeyCall *call = &self.postponed[self.postponed_count]
+        cdef MDB_val key
+        if (self.postponed_count == POSTPONED_MAX
+                or TABLE_ID_SIZE + query.key.size > POSTPONED_KEY_MAX):
+            return False
+        stored_key(call.key, table.table.id, query.key, &key)
+        call.query, call.table, call.iterates = query[0], table, iterates
+        call.query.key.data = call.key + TABLE_ID_SIZE
+        lookup_begin(&call.lookup, call.key, key.mv_size)
+        reply.place = self.postponed_count
+        self.postponed_count += 1
+        self.advance(self.postponed_count)
+        return True
+
+    cdef void advance(self, size_t end) noexcept nogil:
+        """Take the last searches before *end* a step further."""
+        cdef size_t i
+        for i in range(max(end, <size_t>LOOKUP_STEPS) - LOOKUP_STEPS, end):
+            lookup_advance(&self.postponed[i].lookup, &self.view.pages)
+
+    cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil:
+        cdef KeyCall *call = &self.postponed[place]
+        cdef MDB_val key
+        # The batch's last searches have not come to their end.
+        self.advance(min(place + LOOKUP_STEPS, self.postponed_count))
+        key.mv_data, key.mv_size = call.key, call.lookup.key_size
+        if lookup_finish(&call.lookup, &self.view.pages):
+            return self.answer_found(call.table, &call.query, &key, &call.lookup.value,
+                                     call.iterates, reply)
+        return self.answer_key(call.table, &call.query, &key, call.iterates, reply)
+
+    cdef int answer_key(self, const Group *table, const Query *query, MDB_val *key, bint iterates,
                         Reply *reply) except -1 nogil:
-        cdef uint8_t[STORED_KEY_MAX] key_bytes
-        cdef MDB_val key, value
-        cdef Record record
-        cdef int code
-        record.tail.data, record.tail.size = NULL, 0
-        stored_key(key_bytes, table.table.id, query.key, &key)
-        code = get(self.view.txn, self.view.environment.data, &key, &value)
+        cdef MDB_val value
+        cdef int code = get(self.view.txn, self.view.environment.data, key, &value)
         if code != 0 and code != MDB_NOTFOUND:
             return DECLINED
-        if code == 0 and record_open(&key, &value, &record) < 0:
-            return DECLINED     # and it writes that to the log
-        if code == 0 and not passes(query, &record):
-            code, record.tail.size = MDB_NOTFOUND, 0
-        if query.keys_only and code == 0:
+        return self.answer_found(table, query, key, NULL if code == MDB_NOTFOUND else &value,
+                                 iterates, reply)
+
+    cdef int answer_found(self, const Group *table, const Query *query, const MDB_val *key,
+                          const MDB_val *value, bint iterates, Reply *reply) except -1 nogil:
+        """Answer with a stored *value*, NULL if there is none."""
+        cdef Record record
+        cdef bint found = value != NULL
+        record.tail.data, record.tail.size = NULL, 0
+        if found and record_open(key, value, &record) < 0:
+            return DECLINED     # the router finds it as well, and writes that to the log
+        if found and not passes(query, &record):
+            found, record.tail.size = False, 0
+        if query.keys_only and found:
             record.tail.size = record.revisions_size
         self.reserve(reply, iterates,
                      HEADER_SIZE_MAX + FIXED_SIZE + query.key.size + record.tail.size)
         reply.size = self.write_header(reply.data, table.id)
-        if code == 0:
+        if found:
             reply.size = write_key(reply.data + reply.size, query, &record) - reply.data
         return self.take(iterates, OK)
 
