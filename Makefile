@@ -203,9 +203,8 @@ sanitize-short: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(call PYTEST_OF,sanitize) $(SANITIZED_TESTS_SHORT)
 
 # Inputs by the million, each made from its number, on the build with sanitizers. TARGET is http2,
-# range, write, command, json, raft, snappy or kafka-batch; all of them if it is not given. One input
-# by itself:
-# `make fuzz INPUTS=1 FIRST=4711`.
+# range, write, command, json, raft, snappy, kafka-batch or lookup; all of them if it is not given. One
+# input by itself: `make fuzz INPUTS=1 FIRST=4711`.
 fuzz: build/.sanitized .venv/.requirements-dev
 	$(SANITIZED) $(ELSEWHERE) PYTHONPATH=$(CURDIR)/build/sanitize:$(CURDIR) .venv/bin/python \
 	  -m tests.fuzz $(TARGET) --inputs $(or $(INPUTS),20000) --first $(or $(FIRST),0) $(ARGS)

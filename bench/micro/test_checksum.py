@@ -34,7 +34,7 @@ def read_ns() -> float:
     """What a single-key read costs in session, codec and store, 32 in a batch."""
     options = {"table": "t", "key": "key-%012d", "keys": 100_000, "value_bytes": 100}
     arguments = argparse.Namespace(
-        **options, echo=False, snappy=False, call="key", streams=32, batches=400
+        **options, echo=False, snappy=False, same_key=False, call="key", streams=32, batches=400
     )
     sink, pieces, output_bytes = replay.record(arguments)
     best_s = min(replay.replay(sink, pieces, output_bytes) for _ in range(replay.rounds))

@@ -25,6 +25,7 @@ from regatta.pb.mvcc_pb2 import KeyValue
 from regatta.pb.regatta_pb2 import RangeRequest
 from regatta.pb.regatta_pb2 import RangeResponse
 from regatta.store import Snapshot
+from regatta.store import View
 from regatta.store._env import Environment
 from regatta.wire._snappy import unframe
 
@@ -34,6 +35,7 @@ COUNT = 10_000  # of operations in a round
 ANSWER_PAIR_COUNT = 100
 DIGESTS = {
     "LMDB get": 3159096295,
+    "lookup": 3159096295,
     "record encode": 3838270958,
     "request decode": 343650534,
     "read": "9594e4b798c0f2de",
@@ -69,13 +71,22 @@ def tell(benchmark: BenchmarkFixture, what: str, digest: object, count: int) -> 
     assert digest == DIGESTS[what]
 
 
-def test_lmdb_get(benchmark: BenchmarkFixture, parts: ModuleType, environment: Environment) -> None:
+def random_keys(environment: Environment) -> tuple[int, list[bytes]]:
+    """Return the table's id and the keys to ask for."""
     table = Snapshot(environment).find(b"regatta")
     assert table is not None
     chance = random.Random(1)
-    keys = [(KEY % chance.randrange(PAIR_COUNT)).encode() for _ in range(COUNT)]
-    digest = benchmark(parts.read_pairs, environment, table.table_id, keys)
+    return table.table_id, [(KEY % chance.randrange(PAIR_COUNT)).encode() for _ in range(COUNT)]
+
+
+def test_lmdb_get(benchmark: BenchmarkFixture, parts: ModuleType, environment: Environment) -> None:
+    digest = benchmark(parts.read_pairs, environment, *random_keys(environment))
     tell(benchmark, "LMDB get", digest, COUNT)
+
+
+def test_lookup(benchmark: BenchmarkFixture, parts: ModuleType, environment: Environment) -> None:
+    digest = benchmark(parts.look_up_pairs, View(environment), *random_keys(environment))
+    tell(benchmark, "lookup", digest, COUNT)
 
 
 def test_record_encode(benchmark: BenchmarkFixture, parts: ModuleType) -> None:
@@ -98,7 +109,7 @@ def test_a_read_through_the_session(
 ) -> None:
     options = {"echo": False, "call": call, "snappy": snappy, "table": "regatta", "key": KEY}
     arguments = argparse.Namespace(
-        **options, keys=PAIR_COUNT, value_bytes=len(VALUE), streams=32, batches=100
+        **options, same_key=False, keys=PAIR_COUNT, value_bytes=len(VALUE), streams=32, batches=100
     )
     sink, pieces, output_bytes = replay.record(arguments)
     benchmark.pedantic(replay.replay, (sink, pieces, output_bytes), rounds=20, warmup_rounds=2)

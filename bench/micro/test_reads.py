@@ -34,6 +34,7 @@ def arguments(request: pytest.FixtureRequest) -> argparse.Namespace:
     return argparse.Namespace(
         echo=False,
         snappy=False,
+        same_key=False,
         call=request.param,
         table="t",
         key="key-%012d",

@@ -64,6 +64,7 @@ from tests.fuzz.frames import parse_frames
 from tests.fuzz.mutation import below
 from tests.fuzz.mutation import mutate_bytes
 from tests.fuzz.mutation import pick
+from tests.store import pages
 
 Run = Callable[[Random], None]
 
@@ -516,6 +517,33 @@ def kafka_batches(directory: Path) -> Iterator[Run]:
     yield kafka.check_batches
 
 
+# Pages of the store: those that are whole are searched rightly, and no others are read outside of.
+
+
+@contextmanager
+def pages_of_keys(directory: Path) -> Iterator[Run]:
+    """Trees of pages, some of them with damage, in which keys are looked for."""
+    find = pages.lookups().find
+
+    def run(chance: Random) -> None:
+        names = {chance.randbytes(1 + below(chance, 3)) for _ in range(1 + below(chance, 60))}
+        pairs = sorted((bytes(7) + b"\x01" + name * 5, name) for name in names)
+        data, root, depth = pages.tree(pairs, 1 + below(chance, 20), 2 + below(chance, 6))
+        keys = [key for key, _ in pairs] + [chance.randbytes(9) for _ in range(3)]
+        found = find(data, pages.PAGE_BYTES, root, depth, keys)
+        assert found == [dict(pairs).get(key) for key in keys]
+        damaged = bytearray(data)
+        for _ in range(1 + below(chance, 8)):
+            # A page's head and its list of nodes most of the time, else anything.
+            start = pages.PAGE_BYTES * (2 + below(chance, len(data) // pages.PAGE_BYTES - 2))
+            at = start + below(chance, pick(chance, (60, 60, pages.PAGE_BYTES)))
+            damaged[at : at + 2] = chance.randbytes(2)
+        for value in find(bytes(damaged[: len(data)]), pages.PAGE_BYTES, root, depth, keys):
+            assert value is None or value in damaged
+
+    yield run
+
+
 TARGETS = {
     "http2": http2,
     "range": ranges,
@@ -525,4 +553,5 @@ TARGETS = {
     "raft": raft_messages,
     "snappy": snappy,
     "kafka-batch": kafka_batches,
+    "lookup": pages_of_keys,
 }

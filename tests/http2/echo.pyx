@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memset
 from regatta.http2._call cimport Owner
 from regatta.http2._memory cimport block_memory
 from regatta.http2._nghttp2_h cimport nghttp2_mem
-from regatta.http2._sink cimport DECLINED, KEPT, TAKEN, CallSink, Reply, reply_reserve
+from regatta.http2._sink cimport DECLINED, KEPT, POSTPONED, TAKEN, CallSink, Reply, reply_reserve
 from regatta.http2._stream cimport Stream
 
 
@@ -34,22 +34,39 @@ cdef class Echo(CallSink):
     """Takes calls of /test/Echo.
 
     !decline, !error, !raise and !keep are orders; !r and four bytes, the lowest first: answer so many
-    bytes. Any other message is the answer itself.
+    bytes. !later and a further message: postpone the call, then do that. Any other message is the
+    answer itself.
     """
 
     cdef public int call_count, batch_count
     cdef readonly list kept
+    cdef readonly list postponed        # what is to be done then
+    cdef readonly list asked_again      # for which of these
 
     def __cinit__(self):
-        self.kept = []
+        self.kept, self.postponed, self.asked_again = [], [], []
 
     cdef bint wants(self, const char *path, size_t path_size) noexcept nogil:
         return path_size == 10 and memcmp(path, b"/test/Echo", 10) == 0
 
     cdef int on_call(self, const char *path, size_t path_size,
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
-        cdef uint32_t size
         self.call_count += 1
+        if message_size >= 6 and memcmp(message, b"!later", 6) == 0:
+            with gil:
+                reply.place = len(self.postponed)
+                self.postponed.append(message[6:message_size])
+            return POSTPONED
+        return self.act(message, message_size, reply)
+
+    cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil:
+        with gil:
+            message = self.postponed[place]
+            self.asked_again.append(message)
+            return self.act(<const uint8_t *><char *>message, len(message), reply)
+
+    cdef int act(self, const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil:
+        cdef uint32_t size
         if message_size == 8 and memcmp(message, b"!decline", 8) == 0:
             return DECLINED
         if message_size == 6 and memcmp(message, b"!raise", 6) == 0:

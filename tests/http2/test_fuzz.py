@@ -21,7 +21,8 @@ relaxed = settings(
 )
 
 small = st.binary(max_size=40)
-message = st.one_of(small, st.sampled_from([b"!decline", b"!error"]), st.just(70_000).map(bytes))
+orders = [b"!decline", b"!error", b"!lateranswer", b"!later!decline", b"!later!error"]
+message = st.one_of(small, st.sampled_from(orders), st.just(70_000).map(bytes))
 request = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(["sink", "python", "plain"]),

@@ -270,6 +270,23 @@ def test_a_snapshot_that_ends_takes_no_cursor_with_it(node: Node) -> None:
         node.runner.run(nodes.write(node.engine, nodes.put(b"k%03d" % number), table=name))
 
 
+def test_a_batch_may_ask_for_more_keys_than_are_looked_for_side_by_side(node: Node) -> None:
+    pairs = {b"%04d" % number * (1 + number % 40): b"%d" % number for number in range(400)}
+    name = node.fill(pairs | {b"large": b"v" * 10_000})
+    asked = [*pairs, b"none", *[key + b"0" for key in pairs], b"large"]
+    with peer(node.sink) as made:
+        made.exchange()  # so that the client knows how many calls may run
+        for key in asked:
+            body = frame(RangeRequest(table=name, key=key).SerializeToString())
+            made.send(body, request_headers(RANGE.encode()))
+        made.session.receive(made.client.data_to_send())
+        made.exchange()
+    for key, answer in zip(asked, made.answers.values(), strict=True):
+        [message] = answer.messages
+        expected = [pairs[key]] if key in pairs else [b"v" * 10_000] if key == b"large" else []
+        assert [pair.value for pair in RangeResponse.FromString(message).kvs] == expected
+
+
 def test_calls_are_counted_by_method_and_code(node: Node) -> None:
     name = node.fill({b"a": b"1"})
     before = {path: calls.handled for path, calls in node.sink.calls.items()}

@@ -72,6 +72,7 @@ cdef class Session(Owner):
     cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil
     cdef int settle(self, Stream *stream, Reply *reply, int outcome) noexcept nogil
     cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil
+    cdef int ask_sink_again(self, const Stream *stream, Reply *reply) noexcept nogil
     cdef void notify(self, Stream *stream) noexcept nogil
 
     # Inbound flow control.

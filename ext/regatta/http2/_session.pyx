@@ -449,7 +449,7 @@ cdef class Session(Owner):
     cdef int answer_postponed(self, Stream *stream) noexcept nogil:
         cdef Reply reply
         self.prepare_reply(stream, &reply)
-        return self.settle(stream, &reply, 1 + self.sink.on_postponed(stream.place, &reply))
+        return self.settle(stream, &reply, self.ask_sink_again(stream, &reply))
 
     cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil:
         """Lend the sink the memory of the stream's answer, which holds a prefix at least."""
@@ -521,6 +521,9 @@ cdef class Session(Owner):
         self.sink_asked = True
         return 1 + self.sink.on_call(<const char *>stream_text(stream, stream.path),
                                      stream.path.size, message.data, message.size, reply)
+
+    cdef int ask_sink_again(self, const Stream *stream, Reply *reply) noexcept nogil:
+        return 1 + self.sink.on_postponed(stream.place, reply)      # likewise
 
     cdef void notify(self, Stream *stream) noexcept nogil:
         """Have the stream shown to Python, unless it is not its turn to begin yet."""

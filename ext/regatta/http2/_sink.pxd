@@ -45,8 +45,9 @@ cdef class CallSink:
     # object is made for it. *path* and *message* are borrowed for the length of the call.
     cdef int on_call(self, const char *path, size_t path_size,
                      const uint8_t *message, size_t message_size, Reply *reply) except -1 nogil
-    # Called for each call that was postponed in this batch, in their order, unless it is gone by
-    # then. A batch may also end without that. May do all that on_call may, but for postponing it again.
+    # Called when the batch is in for each call that was postponed, in their order, unless its stream
+    # is gone by then, or the session's batch has answered enough; such calls come anew, by on_call.
+    # Does all that on_call does, but for postponing the call again.
     cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil
     # Called once after each batch of received bytes in which on_call was called.
     cdef int on_batch_end(self) except -1 nogil

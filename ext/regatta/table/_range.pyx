@@ -215,7 +215,7 @@ cdef class RangeSink(CallSink):
         call.query, call.table, call.iterates = query[0], table, iterates
         call.query.key.data = call.key + TABLE_ID_SIZE
         lookup_begin(&call.lookup, call.key, key.mv_size)
-        reply.place = self.postponed_count
+        reply.place = self.batches * POSTPONED_MAX + self.postponed_count
         self.postponed_count += 1
         self.advance(self.postponed_count)
         return True
@@ -227,10 +227,14 @@ cdef class RangeSink(CallSink):
             lookup_advance(&self.postponed[i].lookup, &self.view.pages)
 
     cdef int on_postponed(self, size_t place, Reply *reply) except -1 nogil:
-        cdef KeyCall *call = &self.postponed[place]
+        cdef size_t i = place - self.batches * POSTPONED_MAX
+        cdef KeyCall *call
         cdef MDB_val key
+        if i >= self.postponed_count:
+            return DECLINED     # the batch it was of is over, and so is the snapshot
+        call = &self.postponed[i]
         # The batch's last searches have not come to their end.
-        self.advance(min(place + LOOKUP_STEPS, self.postponed_count))
+        self.advance(min(i + LOOKUP_STEPS, self.postponed_count))
         key.mv_data, key.mv_size = call.key, call.lookup.key_size
         if lookup_finish(&call.lookup, &self.view.pages):
             return self.answer_found(call.table, &call.query, &key, &call.lookup.value,
