@@ -23,7 +23,6 @@ from regatta.store._page cimport Tree
 from regatta.store._page cimport child_of
 from regatta.store._page cimport prefetch
 from regatta.store._page cimport value_size
-from regatta.store._record cimport TABLE_ID_SIZE
 
 cdef extern from *:
     """
@@ -173,11 +172,14 @@ cdef bint find_leaf(Lookup *lookup, const Pages *pages) noexcept nogil:
     return page != NULL
 
 
-cdef inline void load_node(const Nodes *nodes, size_t i) noexcept nogil:
+cdef inline void load_node(const Nodes *nodes, size_t i, size_t key_size) noexcept nogil:
+    """Ask for a node's head and the end of its key, if that is as long as others are."""
+    cdef const uint8_t *node
     cdef uint16_t offset
     memcpy(&offset, nodes.page + PAGE_HEAD + NODE_OFFSET * i, sizeof(offset))
-    # A table's keys begin with its id, alike for all.
-    prefetch(nodes.page + offset + NODE_HEAD + TABLE_ID_SIZE)
+    node = nodes.page + offset
+    prefetch(node)
+    prefetch(node + NODE_HEAD + key_size - 1)
 
 
 cdef inline void load_next(const Nodes *nodes, const Lookup *lookup) noexcept nogil:
@@ -186,13 +188,13 @@ cdef inline void load_next(const Nodes *nodes, const Lookup *lookup) noexcept no
     cdef size_t half = lookup.left // 2
     cdef size_t quarter = (lookup.left - half) // 2
     cdef size_t eighth = (lookup.left - half - quarter) // 2
-    load_node(nodes, first + half)
-    load_node(nodes, first + quarter)
-    load_node(nodes, first + half + quarter)
-    load_node(nodes, first + eighth)
-    load_node(nodes, first + quarter + eighth)
-    load_node(nodes, first + half + eighth)
-    load_node(nodes, first + half + quarter + eighth)
+    load_node(nodes, first + half, lookup.key_size)
+    load_node(nodes, first + quarter, lookup.key_size)
+    load_node(nodes, first + half + quarter, lookup.key_size)
+    load_node(nodes, first + eighth, lookup.key_size)
+    load_node(nodes, first + quarter + eighth, lookup.key_size)
+    load_node(nodes, first + half + eighth, lookup.key_size)
+    load_node(nodes, first + half + quarter + eighth, lookup.key_size)
 
 
 cdef void find_value(Lookup *lookup, const Nodes *nodes) noexcept nogil:
