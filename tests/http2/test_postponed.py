@@ -85,6 +85,20 @@ def test_what_is_too_much_at_once_is_asked_for_anew(sink):
         assert made.answers[small].messages == [b"small"]
 
 
+def test_what_was_too_much_is_answered_in_turn_and_asked_for_once_more(sink):
+    orders = [b"!r" + (2_000_000 + number).to_bytes(4, "little") for number in range(12)]
+    with peer(sink) as made:
+        ids = send(made, *[b"!later" + order for order in orders])
+        made.session.receive(made.client.data_to_send())
+        answered_at_once = len(sink.asked_again)
+        assert 1 < answered_at_once < 12
+        made.exchange()
+        assert sink.asked_again == orders
+        assert sink.postponed == orders + orders[answered_at_once:]
+        sizes = [len(made.answers[stream_id].messages[0]) for stream_id in ids]
+        assert sizes == [2_000_000 + number for number in range(12)]
+
+
 def test_a_call_that_was_deferred_can_be_postponed(sink):
     with peer(sink) as made:
         _, later = send(made, LARGE, b"!laterlater")

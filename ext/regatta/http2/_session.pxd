@@ -69,6 +69,7 @@ cdef class Session(Owner):
     cdef int serve(self, Stream *stream) noexcept nogil
     cdef int serve_native(self, Stream *stream) noexcept nogil
     cdef int answer_native(self, Stream *stream, const Message *message) noexcept nogil
+    cdef int answer_again(self, Stream *stream) noexcept nogil
     cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil
     cdef int settle(self, Stream *stream, Reply *reply, int outcome) noexcept nogil
     cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil
@@ -93,7 +94,7 @@ cdef class Session(Owner):
     cdef void begin_turn(self) noexcept
     cdef bint is_starving(self) noexcept nogil
     cdef int relieve(self) noexcept
-    cdef int answer_postponed(self, Stream *stream) noexcept nogil
+    cdef int answer_postponed(self) noexcept nogil
     cdef int end_batch(self) noexcept nogil
     cdef int dispatch(self) except -1
     cdef int show(self, Stream *stream) except -1

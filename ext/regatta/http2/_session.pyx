@@ -446,7 +446,8 @@ cdef class Session(Owner):
         self.prepare_reply(stream, &reply)
         return self.settle(stream, &reply, self.ask_sink(stream, message, &reply))
 
-    cdef int answer_postponed(self, Stream *stream) noexcept nogil:
+    cdef int answer_again(self, Stream *stream) noexcept nogil:
+        """Answer a call that was postponed."""
         cdef Reply reply
         self.prepare_reply(stream, &reply)
         return self.settle(stream, &reply, self.ask_sink_again(stream, &reply))
@@ -735,9 +736,11 @@ cdef class Session(Owner):
             if self.serve(stream) < 0:
                 self.dead = True
                 return 0
+            # At once, since what is outstanding then decides about the next one.
+            self.answer_postponed()
         return 0
 
-    cdef int end_batch(self) noexcept nogil:
+    cdef int answer_postponed(self) noexcept nogil:
         cdef Stream *stream
         while not link_alone(&self.postponed):
             stream = <Stream *>self.postponed.after.owner
@@ -745,8 +748,12 @@ cdef class Session(Owner):
             if self.outstanding_bytes >= OUTSTANDING_BYTES_MAX:
                 stream.taken = 0        # the sink is asked anew
                 link_append(&self.deferred, &stream.deferred)
-            elif self.answer_postponed(stream) < 0:
+            elif self.answer_again(stream) < 0:
                 self.dead = True
+        return 0
+
+    cdef int end_batch(self) noexcept nogil:
+        self.answer_postponed()
         if self.sink_asked:
             self.sink_asked = False
             self.sink.on_batch_end()
