@@ -70,7 +70,6 @@ cdef class Session(Owner):
     cdef int serve_native(self, Stream *stream) noexcept nogil
     cdef int answer_native(self, Stream *stream, const Message *message) noexcept nogil
     cdef int answer_again(self, Stream *stream) noexcept nogil
-    cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil
     cdef int settle(self, Stream *stream, Reply *reply, int outcome) noexcept nogil
     cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil
     cdef int ask_sink_again(self, const Stream *stream, Reply *reply) noexcept nogil

@@ -32,7 +32,7 @@ from regatta.http2._link cimport Link, link_alone, link_append, link_init, link_
 from regatta.http2._memory cimport block_memory
 from regatta.http2._nghttp2_h cimport *
 from regatta.http2._pairs cimport pairs_append
-from regatta.http2._sink cimport DECLINED, KEPT, POSTPONED, TAKEN, CallSink, Reply
+from regatta.http2._sink cimport DECLINED, FAILED, KEPT, POSTPONED, CallSink, Reply, reply_begin, reply_end
 from regatta.http2._stream cimport (
     FAULT_TEXT_BYTES, PREFIX_BYTES, SCAN_FINE, Message, Stream, stream_answer, stream_equals,
     stream_fault, stream_free, stream_header, stream_new, stream_prefix, stream_receive, stream_scan, stream_take,
@@ -53,13 +53,6 @@ cdef enum:
     RESETS_PER_S = 1_000
     SHOWN_ENCODING_BYTES = 60                   # of one that is unknown
     STARVED_IN_A_TURN = 16                      # calls whose turn it is; they may have to wait again
-
-cdef enum:
-    SINK_FAILED = 0                             # what ask_sink returns
-    SINK_DECLINED = 1 + DECLINED
-    SINK_TAKEN = 1 + TAKEN
-    SINK_KEPT = 1 + KEPT
-    SINK_POSTPONED = 1 + POSTPONED
 
 logger = logging.getLogger("server")
 
@@ -443,41 +436,32 @@ cdef class Session(Owner):
         cdef Reply reply
         if buffer_reserve(&stream.answer, PREFIX_BYTES) < 0:
             return -1
-        self.prepare_reply(stream, &reply)
+        reply_begin(&reply, <PyObject *>self, stream)
         return self.settle(stream, &reply, self.ask_sink(stream, message, &reply))
 
     cdef int answer_again(self, Stream *stream) noexcept nogil:
         """Answer a call that was postponed."""
         cdef Reply reply
-        self.prepare_reply(stream, &reply)
+        reply_begin(&reply, <PyObject *>self, stream)
         return self.settle(stream, &reply, self.ask_sink_again(stream, &reply))
-
-    cdef void prepare_reply(self, Stream *stream, Reply *reply) noexcept nogil:
-        """Lend the sink the memory of the stream's answer, which holds a prefix at least."""
-        reply.data = stream.answer.data + PREFIX_BYTES
-        reply.capacity = stream.answer.capacity - PREFIX_BYTES
-        reply.size, reply.status, reply.message = 0, 0, NULL
-        reply.session, reply.stream, reply.keeper = <PyObject *>self, stream, NULL
-        reply.timeout_ns = stream.timeout_ns
 
     cdef int settle(self, Stream *stream, Reply *reply, int outcome) noexcept nogil:
         """Do what the sink wants, and take back the memory of the answer."""
         cdef int compressed
-        stream.answer.data = reply.data - PREFIX_BYTES
-        stream.answer.capacity = reply.capacity + PREFIX_BYTES
-        if outcome == SINK_POSTPONED:
+        reply_end(reply)
+        if outcome == POSTPONED:
             stream.place = reply.place
             link_append(&self.postponed, &stream.deferred)
             return 0
-        if outcome == SINK_DECLINED:
+        if outcome == DECLINED:
             stream.taken = 0
             stream.native = False
             stream.dispatched = True
             self.notify(stream)
             return 0
-        if outcome == SINK_FAILED:
+        if outcome == FAILED:
             return self.refuse(stream, 200, INTERNAL, b"internal error")
-        if outcome == SINK_KEPT:
+        if outcome == KEPT:
             stream.keeper = reply.keeper
             self.abandon_request(stream)
             return 0
@@ -518,13 +502,13 @@ cdef class Session(Owner):
         self.wake()
 
     cdef int ask_sink(self, Stream *stream, const Message *message, Reply *reply) noexcept nogil:
-        # If on_call raises, Python's unraisable hook reports it and 0 comes back: SINK_FAILED.
+        # If on_call raises, Python's unraisable hook reports it and 0 comes back: FAILED.
         self.sink_asked = True
-        return 1 + self.sink.on_call(<const char *>stream_text(stream, stream.path),
-                                     stream.path.size, message.data, message.size, reply)
+        return self.sink.on_call(<const char *>stream_text(stream, stream.path),
+                                 stream.path.size, message.data, message.size, reply)
 
     cdef int ask_sink_again(self, const Stream *stream, Reply *reply) noexcept nogil:
-        return 1 + self.sink.on_postponed(stream.place, reply)      # likewise
+        return self.sink.on_postponed(stream.place, reply)      # likewise
 
     cdef void notify(self, Stream *stream) noexcept nogil:
         """Have the stream shown to Python, unless it is not its turn to begin yet."""

@@ -7,10 +7,11 @@ from regatta.http2._stream cimport Stream
 from regatta.wire._buffer cimport Buffer
 
 cdef enum:
-    DECLINED = 0                # not ours: the call goes to the Python router
-    TAKEN = 1                   # answered: Reply is filled in
-    KEPT = 2                    # will be answered later, with answer_kept of Reply.session
-    POSTPONED = 3               # ask again, with on_postponed, when the batch is in
+    FAILED = 0                  # an exception was raised, and is reported; not to be returned
+    DECLINED = 1                # not ours: the call goes to the Python router
+    TAKEN = 2                   # answered: Reply is filled in
+    KEPT = 3                    # will be answered later, with answer_kept of Reply.session
+    POSTPONED = 4               # ask again, with on_postponed, when the batch is in
 
 cdef struct Reply:              # one unary answer; the session owns the memory
     uint8_t *data               # the response message, without gRPC's five-byte prefix
@@ -27,6 +28,9 @@ cdef struct Reply:              # one unary answer; the session owns the memory
     # that place before sets the stream's own keeper to NULL.
     Stream **keeper
 
+# Lend a sink the memory of a stream's answer, which has room for a prefix at least, and take it back.
+cdef void reply_begin(Reply *reply, PyObject *session, Stream *stream) noexcept nogil
+cdef void reply_end(const Reply *reply) noexcept nogil
 # Make room for *capacity* bytes in all. Returns -1 when there is no memory, else 0.
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil
 

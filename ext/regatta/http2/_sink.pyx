@@ -5,6 +5,19 @@ from regatta.wire._buffer cimport BUFFER_KEPT_BYTES
 from regatta.wire._buffer cimport Buffer
 
 
+cdef void reply_begin(Reply *reply, PyObject *session, Stream *stream) noexcept nogil:
+    reply.data = stream.answer.data + PREFIX_BYTES
+    reply.capacity = stream.answer.capacity - PREFIX_BYTES
+    reply.size, reply.status, reply.message = 0, 0, NULL
+    reply.session, reply.stream, reply.keeper = session, stream, NULL
+    reply.timeout_ns = stream.timeout_ns
+
+
+cdef void reply_end(const Reply *reply) noexcept nogil:
+    reply.stream.answer.data = reply.data - PREFIX_BYTES
+    reply.stream.answer.capacity = reply.capacity + PREFIX_BYTES
+
+
 cdef int reply_reserve(Reply *reply, size_t capacity) noexcept nogil:
     # The message's prefix lies in front of data, so that both go out in one piece.
     cdef uint8_t *start = NULL if reply.data == NULL else reply.data - PREFIX_BYTES
