@@ -23,19 +23,14 @@ from regatta.store._page cimport Tree
 from regatta.store._page cimport child_of
 from regatta.store._page cimport prefetch
 from regatta.store._page cimport value_size
+from regatta.store._record cimport number_read
 
 cdef extern from *:
     """
-    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    #define from_big_endian(number) __builtin_bswap64(number)
-    #else
-    #define from_big_endian(number) (number)
-    #endif
     /* Have the compiler branch where a computed choice would do: that would wait for each comparison,
        while a branch is guessed, and in an often read tree, rightly. */
     #define keep_branch() __asm__ volatile("")
     """
-    uint64_t from_big_endian(uint64_t number) nogil
     void keep_branch() nogil
 
 cdef enum:
@@ -109,27 +104,21 @@ cdef inline const uint8_t *open_node(const Nodes *nodes, size_t i, Node *node) n
     return nodes.page + offset + NODE_HEAD
 
 
-cdef inline uint64_t word_at(const uint8_t *at) noexcept nogil:
-    cdef uint64_t word
-    memcpy(&word, at, WORD)
-    return word
-
-
 cdef inline bint is_after(const uint8_t *key, size_t key_size, const uint8_t *wanted, size_t wanted_size) noexcept nogil:
     """Say whether *key* comes after *wanted*; both have at least a word."""
     cdef size_t size = min(key_size, wanted_size)
     cdef size_t offset = 0
     cdef uint64_t left, right
     while offset + WORD <= size:
-        left, right = word_at(key + offset), word_at(wanted + offset)
+        left, right = number_read(key + offset), number_read(wanted + offset)
         if left != right:
-            return from_big_endian(left) > from_big_endian(right)
+            return left > right
         offset += WORD
     if offset < size:
         # The last word begins within the one before.
-        left, right = word_at(key + size - WORD), word_at(wanted + size - WORD)
+        left, right = number_read(key + size - WORD), number_read(wanted + size - WORD)
         if left != right:
-            return from_big_endian(left) > from_big_endian(right)
+            return left > right
     return key_size > wanted_size
 
 

@@ -17,6 +17,16 @@ from regatta.wire._varint cimport varint_read
 from regatta.wire._varint cimport varint_size
 from regatta.wire._varint cimport varint_write
 
+cdef extern from *:
+    """
+    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define big_endian(number) __builtin_bswap64(number)
+    #else
+    #define big_endian(number) (number)
+    #endif
+    """
+    uint64_t big_endian(uint64_t number) nogil      # and back; loops over bytes are not seen through
+
 cdef enum:
     TABLE_ID_SIZE = 8
     USER_KEY_MAX = 1024
@@ -35,17 +45,14 @@ cdef struct Record:             # borrows the transaction's memory
 
 
 cdef inline void number_write(uint8_t *at, uint64_t number) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        at[i] = <uint8_t>(number >> (56 - 8 * i))
+    number = big_endian(number)
+    memcpy(at, &number, sizeof(number))
 
 
 cdef inline uint64_t number_read(const uint8_t *at) noexcept nogil:
-    cdef int i
-    cdef uint64_t number = 0
-    for i in range(8):
-        number = number << 8 | at[i]
-    return number
+    cdef uint64_t number
+    memcpy(&number, at, sizeof(number))
+    return big_endian(number)
 
 
 cdef inline void stored_key(uint8_t *bytes, uint64_t table, Slice user_key, MDB_val *key) noexcept nogil:
